@@ -1,0 +1,72 @@
+# Everything that this project is built, tested and run with. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKSPACE ?= workspace
+ARCHIVE := $(WORKSPACE)/incoming/generated.zip
+
+export DO_NOT_TRACK := 1
+export ARC_WORKSPACE := $(WORKSPACE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup cycle test test-fast lint format types up down status bench lock clean
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the environment (.venv) from the locked versions
+
+$(READY): requirements/lock.txt requirements/bootstrap.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/lock.txt requirements/bootstrap.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+cycle: $(READY) ## Run one research cycle on generated photographs (CPU, or the GPU where there is one)
+	@test -f $(ARCHIVE) || $(BIN)/python -m flows.generate --preset smoke
+	$(BIN)/python -m flows.research_cycle --archive $(ARCHIVE) --name generated --preset smoke
+
+test: $(READY) ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## Run the tests that start no server and no worker
+	$(BIN)/python -m pytest -m "not system"
+
+lint: $(READY) ## Check style, formatting and the rule of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+up: $(READY) ## Start a Prefect server, its work pools, the deployments and the workers on this machine
+	$(BIN)/python -m deployments.local up
+
+down: $(READY) ## Stop all that `make up` started
+	$(BIN)/python -m deployments.local down
+
+status: $(READY) ## Show what `make up` has running
+	$(BIN)/python -m deployments.local status
+
+bench: $(READY) ## Measure each stage against its limit and its peers
+	$(BIN)/python -m benchmarks
+
+lock: $(READY) ## Resolve the locked versions again
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements/lock.txt
+	$(BIN)/uv pip compile requirements/bootstrap.in --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements/bootstrap.txt
+
+clean: ## Remove the environment and all caches; keeps the workspace
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
