@@ -1,0 +1,1 @@
+"""What was taken in: archives of unknown origin, unpacked so that nothing leaves its folder or is half there."""

@@ -1,0 +1,110 @@
+"""One image file read once: its bytes' hash and its pixels, in the orientation that people see."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_MAX_WORKERS = 16
+
+
+class UnreadableImageError(Exception):
+    """One file is missing or no image; whoever reads many sets it aside with this sentence as the reason."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A decoded file.
+
+    Attributes:
+        pixels: uint8, (H, W, 3) RGB for a photograph, (H, W) for a mask.
+        sha256: Of the file's bytes.
+    """
+
+    pixels: Pixels
+    sha256: str
+
+
+def read_photograph(path: Path) -> ImageFile:
+    """The photograph at `path` as 8-bit RGB, turned as its EXIF orientation says; `UnreadableImageError` otherwise."""
+    return _read(path, cv2.IMREAD_COLOR_RGB)
+
+
+def read_mask_file(path: Path) -> ImageFile:
+    """The 8-bit single-channel mask at `path`, values as stored; `UnreadableImageError` otherwise."""
+    found = _read(path, cv2.IMREAD_UNCHANGED)
+    if found.pixels.ndim != 2 or found.pixels.dtype != np.uint8:
+        raise UnreadableImageError(
+            f"{path.name} is no canonical mask: {found.pixels.dtype} of shape {found.pixels.shape}, not 8-bit grey"
+        )
+    return found
+
+
+def _read(path: Path, flags: int) -> ImageFile:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as error:
+        raise UnreadableImageError(f"{path.name} cannot be decoded ({str(error).strip()[:120]})") from error
+    if pixels is None:
+        raise UnreadableImageError(f"{path.name} cannot be decoded as an image ({len(content)} bytes)")
+    return ImageFile(pixels, hashlib.sha256(content).hexdigest())
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[[_In], _Out], items: Iterable[_In], *, workers: int | None = None
+) -> Generator[_Out, None, None]:
+    """`map` over a pool of threads: results in the order of `items`, and only a few of them waiting in memory.
+
+    OpenCV frees the interpreter lock, so threads serve as well as processes; OpenCV's own threads are off meanwhile,
+    for they would fight with these.
+
+    Args:
+        workers: Threads; None for as many as there are cores, 16 at most.
+    """
+    threads = workers or min(available_cores(), _MAX_WORKERS)
+    waiting: deque[Future[_Out]] = deque()
+    rest = iter(items)
+    with _opencv_single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
+        try:
+            waiting.extend(pool.submit(function, item) for item in islice(rest, 2 * threads))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+                yield done
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _opencv_single_threaded() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

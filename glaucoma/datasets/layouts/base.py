@@ -1,0 +1,67 @@
+"""What a layout is: it says whether it knows a tree, and lists its photographs with what the source says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from glaucoma.datasets.masks import CanonicalMask
+from glaucoma.datasets.tree import Tree
+from glaucoma.schema import Eye, Label, Split
+
+
+@dataclass(frozen=True)
+class SourceMask:
+    """Where a photograph's mask comes from, and how it is read.
+
+    Args:
+        sources: Files inside the archive that it is made from.
+        read: Gives the mask in canonical values; raises `DatasetError` where it cannot be understood.
+    """
+
+    sources: tuple[PurePosixPath, ...]
+    read: Callable[[], CanonicalMask]
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A photograph as its source describes it.
+
+    Args:
+        source: Path inside the archive. One that is not there (a table's row without a file) is set aside by name.
+        label: In the four words of the canonical form.
+        source_label: As the source wrote it, empty where it says nothing.
+        patient_id: Empty where the source names no patient.
+        site: Camera, hospital or collection, empty where not known.
+        split: As the source gives it, or None.
+        patient_from_name: The patient is read off the file's name and not stated by the source.
+    """
+
+    source: PurePosixPath
+    label: Label = Label.UNKNOWN
+    source_label: str = ""
+    patient_id: str = ""
+    eye: Eye = Eye.UNKNOWN
+    site: str = ""
+    split: Split | None = None
+    mask: SourceMask | None = None
+    patient_from_name: bool = False
+
+
+class Layout(Protocol):
+    """A way in which datasets lie on disk. One is added by writing it and naming it in `LAYOUTS`."""
+
+    name: str
+    """What the setting `layout` calls it."""
+    generic: bool
+    """True where many datasets lie so; a special layout that matches wins over it."""
+    looks_like: str
+    """The layout in one line, for the message that is shown when none matches."""
+
+    def recognise(self, tree: Tree) -> str | None:
+        """A sentence of evidence, from names and tables alone, or None; opens no image."""
+
+    def read(self, tree: Tree) -> list[SourceImage]:
+        """The photographs of a tree that `recognise` knew; image files that it leaves out are set aside by name."""

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from glaucoma.datasets.comparison import compare, holm
+from glaucoma.datasets.statistics import Measured, measure_mask, measure_photograph, measure_row
+from glaucoma.schema import Column
+
+
+def flat(level: int, size: int = 512) -> np.ndarray:
+    return np.full((size, size, 3), level, np.uint8)
+
+
+def test_a_flat_photograph_has_its_level_no_contrast_and_no_entropy() -> None:
+    facts = measure_photograph(flat(120))
+    assert facts[Measured.BRIGHTNESS] == 120
+    assert facts[Measured.CONTRAST] == facts[Measured.ENTROPY] == facts[Measured.SHARPNESS] == 0
+    assert facts[Measured.LIT_SHARE] == 1
+    assert facts["channels"] == 1
+
+
+def test_entropy_equals_scipy_s() -> None:
+    grey = np.random.default_rng(0).integers(30, 200, (512, 512), dtype=np.uint8)
+    facts = measure_photograph(np.repeat(grey[..., None], 3, axis=2))
+    expected = stats.entropy(np.bincount(grey.ravel(), minlength=256), base=2)
+    assert facts[Measured.ENTROPY] == pytest.approx(expected, abs=1e-9)
+    assert facts[Measured.CONTRAST] == pytest.approx(grey.std(), abs=1e-6)
+
+
+def test_the_dark_surround_does_not_count_in_brightness() -> None:
+    picture = flat(0)
+    picture[:, 256:] = 150
+    facts = measure_photograph(picture)
+    assert facts[Measured.BRIGHTNESS] == 150
+    assert facts[Measured.LIT_SHARE] == 0.5
+
+
+def test_a_black_photograph_has_no_brightness_rather_than_zero() -> None:
+    facts = measure_photograph(flat(0))
+    assert Measured.BRIGHTNESS not in facts
+    assert facts[Measured.LIT_SHARE] == 0
+
+
+def test_blur_lowers_sharpness_and_size_alone_hardly_changes_it() -> None:
+    rng = np.random.default_rng(1)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (1024, 1024, 3), dtype=np.uint8), (0, 0), 6)
+    picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
+    sharp = measure_photograph(picture)[Measured.SHARPNESS]
+    assert measure_photograph(cv2.GaussianBlur(picture, (0, 0), 8))[Measured.SHARPNESS] < 0.2 * sharp
+    larger = cv2.resize(picture, (2048, 2048), interpolation=cv2.INTER_CUBIC)
+    assert measure_photograph(larger)[Measured.SHARPNESS] == pytest.approx(sharp, rel=0.15)
+
+
+def test_a_coloured_photograph_has_three_channels_and_a_red_one_is_red() -> None:
+    picture = flat(0)
+    picture[...] = (180, 60, 40)
+    facts = measure_photograph(picture)
+    assert facts["channels"] == 3
+    assert facts[Measured.REDNESS] > 150
+
+
+def disc_and_cup(disc: int = 20, cup: int = 10, offset: int = 0) -> np.ndarray:
+    mask = np.zeros((100, 100), np.uint8)
+    if disc:
+        cv2.circle(mask, (50, 50), disc, 1, -1)
+    if cup:
+        cv2.circle(mask, (50 + offset, 50), cup, 2, -1)
+    return mask
+
+
+def facts_of(mask: np.ndarray, disc: str = "present", cup: str = "present") -> dict[str, bool | int | float]:
+    return measure_mask(mask, (100, 100), disc, cup)
+
+
+def test_a_sound_mask_passes_and_its_vertical_cdr_is_the_ratio_of_heights() -> None:
+    facts = facts_of(disc_and_cup(20, 10))
+    assert facts["mask_size_matches"]
+    assert facts["mask_values_ok"]
+    assert facts["cup_inside_disc"]
+    assert facts["mask_states_ok"]
+    assert facts["disc_parts"] == 1
+    assert facts["vertical_cdr"] == 21 / 41
+
+
+def test_a_cup_that_touches_the_disc_s_edge_is_still_inside() -> None:
+    assert facts_of(disc_and_cup(20, 12, offset=8))["cup_inside_disc"]
+
+
+@pytest.mark.parametrize("mask", [disc_and_cup(disc=0, cup=10), disc_and_cup(20, 10, offset=40)])
+def test_a_cup_without_rim_or_beside_the_disc_is_not_inside(mask: np.ndarray) -> None:
+    assert not facts_of(mask)["cup_inside_disc"]
+
+
+def test_unknown_values_and_wrong_sizes_are_seen() -> None:
+    mask = disc_and_cup()
+    mask[0, 0] = 255
+    assert not facts_of(mask)["mask_values_ok"]
+    assert not measure_mask(disc_and_cup(), (100, 101), "present", "present")["mask_size_matches"]
+
+
+@pytest.mark.parametrize(
+    ("disc", "cup", "fits"),
+    [
+        ("present", "absent", True),
+        ("present", "not_visible", True),
+        ("present", "present", False),
+        ("absent", "absent", False),
+    ],
+)
+def test_the_manifest_s_states_are_held_against_the_mask(disc: str, cup: str, fits: bool) -> None:
+    facts = facts_of(disc_and_cup(20, 0), disc, cup)
+    assert facts["mask_states_ok"] is fits
+    assert "vertical_cdr" not in facts
+
+
+def test_a_disc_in_two_parts_is_counted() -> None:
+    mask = disc_and_cup()
+    mask[5:9, 5:9] = 1
+    assert facts_of(mask)["disc_parts"] == 2
+
+
+def test_an_unreadable_photograph_says_why_and_measures_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    row = {Column.IMAGE_ID.value: "a", Column.IMAGE.value: "a.jpg"}
+    facts = measure_row(tmp_path, row)
+    assert not facts.readable
+    assert "cannot be decoded" in facts.problem
+    assert facts.brightness is None
+
+
+def test_holm_s_correction_equals_the_textbook_s_example() -> None:
+    corrected = holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([])).size == 0
+
+
+def group(shift: float, number: int = 60, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {str(name): rng.normal(shift if name is Measured.REDNESS else 0, 1, number) for name in Measured}
+    )
+
+
+def test_a_shifted_quantity_differs_and_the_others_do_not() -> None:
+    found = compare(
+        {"a": group(0, seed=1), "b": group(1.5, seed=2)}, [("a", "b")], min_difference=0.3, significance=0.01
+    )
+    assert [one.quantity for one in found if one.differs] == ["redness"]
+    redness = next(one for one in found if one.differs)
+    assert redness.distance_sd == pytest.approx(1.5, abs=0.4)
+
+
+def test_small_groups_are_not_compared() -> None:
+    groups = {"a": group(0, number=9), "b": group(3)}
+    assert compare(groups, [("a", "b")], min_difference=0.3, significance=0.01) == []
+
+
+def test_halves_of_one_set_raise_no_alarm() -> None:
+    alarms = 0
+    for seed in range(20):
+        groups = {"a": group(0, number=30, seed=2 * seed), "b": group(0, number=30, seed=2 * seed + 1)}
+        alarms += any(one.differs for one in compare(groups, [("a", "b")], min_difference=0.3, significance=0.01))
+    assert alarms <= 1
