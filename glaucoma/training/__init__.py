@@ -1,0 +1,1 @@
+"""Training of one experiment: its specification, its folder, the loop in a child process, and the watchdog."""

@@ -1,0 +1,89 @@
+"""The child process of a training: `python -m glaucoma.training.child`. Started by `glaucoma.training.supervise`.
+
+Exit codes: 0 complete; 2 wrong data or settings, 3 no model to be had (both with `logs/error.json`); 75 asked to stop,
+and saved; anything else: lost, with a trace in `logs/child.log`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from glaucoma.errors import ArcError, InputError, TrainingError
+from glaucoma.provenance import write_json
+
+EXIT_COMPLETE, EXIT_INPUT, EXIT_TRAINING, EXIT_STOPPED = 0, 2, 3, 75
+ERROR_FILE = "error.json"
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains one experiment and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="glaucoma.training.child", description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--experiment", required=True)
+    parser.add_argument("--execution", required=True, help="ExecutionSettings as JSON")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the parent, whose death ends this one")
+    given = parser.parse_args(arguments)
+    if not die_with_parent(given.parent):
+        return EXIT_STOPPED
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return _train(given.workspace, given.experiment, given.execution, asked)
+
+
+def die_with_parent(parent: int) -> bool:
+    """Asks the kernel to kill this process when the thread that started it ends; False where it has ended already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    return os.getppid() == parent
+
+
+def _train(root: Path, name: str, execution: str, asked: threading.Event) -> int:
+    from glaucoma.training.experiment import open_experiment
+    from glaucoma.training.progress_log import ProgressWriter
+    from glaucoma.training.settings import ExecutionSettings
+    from glaucoma.workspace import Workspace
+
+    workspace = Workspace.at(root)
+    experiment = open_experiment(name, workspace)
+    progress = ProgressWriter(experiment.progress_path)
+    try:
+        progress.write(event="begin", message="the training process has begun", pid=os.getpid())
+        from glaucoma.training.loop import StoppedError, run_training  # imports torch: seconds
+
+        def should_stop(timeout_s: float) -> bool:
+            return asked.wait(timeout_s) if timeout_s else asked.is_set()
+
+        if asked.is_set():
+            return EXIT_STOPPED
+        try:
+            run_training(experiment, workspace, ExecutionSettings.model_validate_json(execution), progress, should_stop)
+        except StoppedError:
+            return EXIT_STOPPED
+    except (InputError, TrainingError) as error:
+        _tell(error, experiment.folder / "logs" / ERROR_FILE)
+        return EXIT_INPUT if isinstance(error, InputError) else EXIT_TRAINING
+    finally:
+        progress.close()
+    return EXIT_COMPLETE
+
+
+def _tell(error: ArcError, path: Path) -> None:
+    write_json(path, {"class": type(error).__name__, "message": str(error)})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+import numpy as np
+import pytest
+import torch
+
+from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, TrainingError
+from glaucoma.models.registry import OWN_MODELS, OwnModel
+from glaucoma.schema import Column, Split, Task
+from glaucoma.training.checkpoints import LAST, Checkpoints
+from glaucoma.training.data import load_arrays, open_prepared
+from glaucoma.training.experiment import create_experiment
+from glaucoma.training.loop import StoppedError, run_training
+from glaucoma.training.predict import load_model, predict_classification, predict_segmentation
+from glaucoma.training.progress_log import ProgressWriter, read_progress
+from glaucoma.workspace import Workspace
+
+
+def run(spec, workspace, execution, should_stop=lambda _: False):
+    experiment = create_experiment(spec, workspace)
+    progress = ProgressWriter(experiment.progress_path)
+    try:
+        run_training(experiment, workspace, execution, progress, should_stop)
+    finally:
+        progress.close()
+    return experiment
+
+
+def weights(experiment, name="best"):
+    checkpoints = Checkpoints(experiment.checkpoints)
+    payload = checkpoints.load_best() if name == "best" else checkpoints.load_last(pytest.fail)
+    return payload["model"]
+
+
+def assert_same_weights(first, second):
+    for name in ("best", "last"):
+        one, other = weights(first, name), weights(second, name)
+        assert one.keys() == other.keys()
+        for key in one:
+            assert torch.equal(one[key], other[key]), key
+
+
+def stop_after(calls):
+    """A `should_stop` that says yes at its call number `calls`."""
+    seen = iter(range(1, 10**6))
+    return lambda _: next(seen) == calls
+
+
+@pytest.fixture
+def other(tmp_path, prepare) -> Workspace:
+    prepare(tmp_path / "other")
+    return Workspace.at(tmp_path / "other")
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_same_spec_gives_the_same_weights(task, make_spec, workspace, other, execution):
+    spec = make_spec(task)
+    first = run(spec, workspace, execution)
+    torch.manual_seed(12345)  # what the process drew before must not matter
+    assert_same_weights(first, run(spec, other, execution))
+
+
+def test_another_seed_gives_other_weights(make_spec, workspace, execution):
+    one, two = (weights(run(make_spec(seed=seed), workspace, execution)) for seed in (0, 1))
+    assert any(not torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("calls", [1, 2, 4, 5, 6, 9])
+def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_weights(
+    task, calls, make_spec, workspace, other, execution
+):
+    spec = make_spec(task)
+    undisturbed = run(spec, other, execution)
+    with pytest.raises(StoppedError):
+        run(spec, workspace, execution, stop_after(calls))
+    resumed = run(spec, workspace, execution)
+    assert [p.event for p in read_progress(resumed.progress_path) if p.event] == ["start", "resume", "end"]
+    assert_same_weights(undisturbed, resumed)
+    assert resumed.metadata.training == undisturbed.metadata.training
+
+
+def test_dropout_and_periodic_checkpoints_keep_a_resumed_run_the_same(
+    make_spec, workspace, other, execution, monkeypatch
+):
+    monkeypatch.setitem(OWN_MODELS, "with_dropout", OwnModel(Task.CLASSIFICATION, f"{__name__}:build_with_dropout"))
+    monkeypatch.setattr("glaucoma.models.registry.importlib.import_module", lambda _: _ThisModule)
+    often = execution.model_copy(update={"checkpoint_every_s": 1e-6})
+    spec = make_spec(model="with_dropout")
+    undisturbed = run(spec, other, execution)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(spec, workspace, often, _killed_after(6))
+    assert_same_weights(undisturbed, run(spec, workspace, execution))
+
+
+def test_a_damaged_last_checkpoint_costs_time_and_changes_nothing(spec, workspace, other, execution):
+    undisturbed = run(spec, other, execution)
+    often = execution.model_copy(update={"checkpoint_every_s": 1e-6})
+    with pytest.raises(StoppedError):
+        run(spec, workspace, often, stop_after(7))
+    experiment = create_experiment(spec, workspace)
+    last = experiment.checkpoints / LAST
+    last.write_bytes(last.read_bytes()[:-1] + b"?")
+    resumed = run(spec, workspace, execution)
+    assert_same_weights(undisturbed, resumed)
+    assert "last.pt differs from its recorded hash: set aside" in resumed.metadata.notes[0].text
+
+
+def test_a_damaged_best_checkpoint_begins_anew_and_ends_the_same(spec, workspace, other, execution):
+    undisturbed = run(spec, other, execution)
+    with pytest.raises(StoppedError):
+        run(spec, workspace, execution, stop_after(7))
+    experiment = create_experiment(spec, workspace)
+    (experiment.checkpoints / "best.pt").write_bytes(b"")
+    assert_same_weights(undisturbed, run(spec, workspace, execution))
+
+
+def test_it_learns_to_tell_glaucoma_and_to_outline_the_disc(make_spec, workspace, execution):
+    classifier = run(make_spec(epochs=6), workspace, execution)
+    assert classifier.metadata.training["best_scores"]["auc"] > 0.9
+    segmenter = run(make_spec(Task.SEGMENTATION, epochs=8), workspace, execution)
+    assert segmenter.metadata.training["best_scores"]["dice_disc"] > 0.8
+
+
+def test_patience_ends_a_run_that_no_longer_improves(make_spec, workspace, execution):
+    spec = make_spec(epochs=40, patience=2, learning_rate=1e-9)
+    training = run(spec, workspace, execution).metadata.training
+    assert training["stopped_early"]
+    assert training["epochs_run"] < 40
+
+
+def test_a_diverged_run_is_told_with_its_learning_rate(make_spec, workspace, execution, monkeypatch):
+    monkeypatch.setitem(
+        __import__("glaucoma.training.loop", fromlist=["LOSSES"]).LOSSES, "focal", lambda x, _: x.mean() * float("nan")
+    )
+    with pytest.raises(TrainingError, match=r"diverged.*learning rate, which is 0\.01"):
+        run(make_spec(), workspace, execution)
+
+
+def test_progress_says_where_it_is_and_how_long_it_takes(spec, workspace, execution):
+    lines = read_progress(run(spec, workspace, execution).progress_path)
+    ends = [line for line in lines if line.val]
+    assert [line.epoch for line in ends] == [1, 2, 3]
+    assert ends[-1].step == ends[-1].steps
+    assert ends[-1].share == 1.0
+    assert set(ends[0].val) == {"loss", "auc"}
+    assert ends[0].images_per_s > 0
+    assert ends[0].eta_s >= 0
+    assert ends[0].gpu_memory_mb is None
+
+
+def test_images_without_a_usable_label_or_mask_are_left_out_and_counted(spec, segmentation_spec, workspace):
+    path = workspace.prepared("tiny") / "0123456789abcdef" / "manifest.csv"
+    from glaucoma.datasets.manifest import read_manifest, write_manifest
+
+    manifest = read_manifest(path)
+    train = manifest.index[manifest[Column.SPLIT] == str(Split.TRAIN)]
+    manifest.loc[train[0], Column.LABEL] = "suspect"
+    manifest.loc[train[1], Column.CUP_STATE] = "not_visible"
+    write_manifest(path, manifest)
+    data = open_prepared(spec, workspace)
+    assert data.left_out(Task.CLASSIFICATION) == {"label suspect": 1}
+    assert data.left_out(Task.SEGMENTATION) == {"disc present, cup not_visible": 1}
+    assert len(load_arrays(data, spec, Split.TRAIN)) == len(train) - 1
+    assert len(load_arrays(data, segmentation_spec, Split.TRAIN)) == len(train) - 1
+
+
+def test_arrays_are_resized_in_manifest_order_and_masks_keep_their_values(segmentation_spec, workspace):
+    data = open_prepared(segmentation_spec, workspace)
+    one, two = (load_arrays(data, segmentation_spec, Split.VAL, threads) for threads in (1, 3))
+    assert one.images.shape[1:] == (32, 32, 3)
+    assert one.masks is not None
+    assert set(np.unique(one.masks)) == {0, 1, 2}
+    assert (one.images == two.images).all()
+    assert one.image_ids == sorted(one.image_ids)
+
+
+def test_a_dataset_without_masks_cannot_train_a_segmenter_and_says_so(tmp_path, prepare, segmentation_spec, execution):
+    prepare(tmp_path / "bare", masks=False)
+    with pytest.raises(DatasetError, match="too few images with disc and cup masks"):
+        run(segmentation_spec, Workspace.at(tmp_path / "bare"), execution)
+
+
+def test_one_class_alone_cannot_train_a_classifier(spec, workspace, execution):
+    path = workspace.prepared("tiny") / "0123456789abcdef" / "manifest.csv"
+    path.write_text(path.read_text().replace(",glaucoma,", ",normal,"))
+    with pytest.raises(DatasetError, match="of those for training 0 show glaucoma"):
+        run(spec, workspace, execution)
+
+
+def test_arrays_that_do_not_belong_to_the_manifest_are_refused(spec, workspace, execution):
+    np.save(workspace.prepared("tiny") / "0123456789abcdef" / "images.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(IntegrityError, match="preprocess again"):
+        run(spec, workspace, execution)
+
+
+def test_a_prepared_dataset_that_is_not_there_is_told(make_spec, workspace, execution):
+    with pytest.raises(NotFoundError, match="0123456789abcdef"):
+        run(make_spec().model_copy(update={"prepared_key": "ffff"}), workspace, execution)
+
+
+def test_predictions_are_those_of_the_best_epoch(spec, workspace, execution):
+    from sklearn.metrics import roc_auc_score
+
+    experiment = run(spec, workspace, execution)
+    table = predict_classification(experiment, workspace, Split.VAL)
+    assert list(table.columns) == ["image_id", "label", "logit", "probability"]
+    best = experiment.metadata.training["best_scores"]["auc"]
+    assert roc_auc_score(table["label"], table["probability"]) == pytest.approx(best)
+    pd_small = predict_classification(experiment, workspace, Split.VAL, batch_size=2)
+    assert table["logit"].to_numpy() == pytest.approx(pd_small["logit"].to_numpy(), abs=1e-4)
+
+
+def test_segmentations_have_the_prepared_resolution(segmentation_spec, workspace, execution):
+    experiment = run(segmentation_spec, workspace, execution)
+    predictions = list(predict_segmentation(experiment, workspace, Split.TEST, batch_size=2))
+    data = open_prepared(segmentation_spec, workspace)
+    rows = data.rows(Task.SEGMENTATION, Split.TEST)
+    assert len(predictions) == len(rows) > 0
+    for prediction, row in zip(predictions, rows, strict=True):
+        assert prediction.probability.shape == (2, 48, 48)
+        assert prediction.probability.dtype == np.float32
+        assert 0 <= prediction.probability.min() <= prediction.probability.max() <= 1
+        assert (prediction.truth == data.masks[row]).all()
+
+
+def test_a_swapped_best_checkpoint_is_not_evaluated(make_spec, workspace, execution):
+    one, two = (run(make_spec(seed=seed), workspace, execution) for seed in (0, 1))
+    for name in ("best.pt", "checkpoints.sha256"):
+        (one.checkpoints / name).write_bytes((two.checkpoints / name).read_bytes())
+    with pytest.raises(IntegrityError, match="not the checkpoint"):
+        load_model(one)
+
+
+class _WithDropout(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * 32 * 32, 1))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class _ThisModule:
+    build_with_dropout = staticmethod(_WithDropout)
+
+
+def _killed_after(calls):
+    seen = iter(range(1, 10**6))
+
+    def should_stop(_):
+        if next(seen) == calls:
+            raise RuntimeError("killed")
+        return False
+
+    return should_stop
