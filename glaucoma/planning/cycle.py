@@ -1,0 +1,185 @@
+"""A cycle's beginning: opened, or taken up again where it was cut off; and its plan, made once and then kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
+from glaucoma.errors import DatasetError, IntegrityError
+from glaucoma.planning.propose import Proposal, propose
+from glaucoma.planning.settings import PlanSettings, Rules
+from glaucoma.provenance import digest, exclusive, write_json
+from glaucoma.records.ledger import Ledger, LedgerExperiment
+from glaucoma.records.words import Standing
+from glaucoma.schema import Column, Label, StructureState, Task
+from glaucoma.training.build import build_model
+from glaucoma.training.settings import TrainSettings
+from glaucoma.training.spec import spec_from
+from glaucoma.workspace import Workspace
+
+PLAN_NAME = "plan.json"
+
+
+class CyclePlan(BaseModel):
+    """`cycles/<cycle_id>/plan.json`: what the cycle tries, and why; written before the first experiment starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cycle_id: str
+    started_at: datetime
+    dataset: str
+    prepared_key: str
+    incumbents: dict[Task, str] = Field(description="Task -> the best experiment before this cycle.")
+    proposals: list[Proposal]
+    notes: list[str] = Field(default_factory=list, description="Tasks that this dataset cannot serve, and why.")
+
+
+@dataclass(frozen=True)
+class OpenCycle:
+    """A cycle that runs."""
+
+    plan: CyclePlan
+    folder: Path
+    resumed: bool
+
+
+def open_cycle(
+    ledger: Ledger,
+    workspace: Workspace,
+    *,
+    name: str,
+    prepared: Path,
+    config: Mapping[str, Any],
+    plan: PlanSettings,
+    train: TrainSettings,
+    rules: Rules | None = None,
+) -> OpenCycle:
+    """The cycle of this configuration that was cut off, with its plan as it was; a new one where there is none.
+
+    Args:
+        prepared: Folder of the prepared dataset; its name is the key.
+        config: All that makes the cycle what it is; two starts with the same one are the same cycle until it is done.
+
+    Raises:
+        DatasetError: The dataset serves neither task.
+        RuleBrokenError: The settings that the search starts from break a rule.
+    """
+    identity = {**config, "prepared_key": prepared.name}
+    with exclusive(workspace.locks / "open-cycle.lock"):
+        unfinished = ledger.unfinished_cycle(identity)
+        if unfinished is not None:
+            path = workspace.cycles / unfinished.cycle_id / PLAN_NAME
+            if path.is_file():
+                ledger.start_cycle(unfinished.cycle_id, identity, at=datetime.now(UTC))
+                return OpenCycle(_read_plan(path), path.parent, resumed=True)
+        number = 1 + sum(cycle.cycle_id.rpartition("-")[0].rpartition("-")[0] == name for cycle in ledger.cycles())
+        cycle_id = unfinished.cycle_id if unfinished else f"{name}-{number:04d}-{digest(identity)[:6]}"
+        made = _plan(ledger, workspace, cycle_id, name, prepared, plan, train, rules or Rules())
+        ledger.start_cycle(cycle_id, identity, at=made.started_at)
+        folder = workspace.cycles / cycle_id
+        write_json(folder / PLAN_NAME, made.model_dump(mode="json"))
+        for proposal in made.proposals:
+            ledger.put(_entry(proposal, cycle_id))
+    return OpenCycle(made, folder, resumed=False)
+
+
+def require_known_models(train: TrainSettings) -> None:
+    """Refuses settings whose networks cannot be built, before any work is done; weights are looked for when planning.
+
+    Raises:
+        UnknownModelError: No such network; the nearest names are given.
+        SettingsError: The network cannot take the settings' input.
+        WeightsUnavailableError: The weights file that is named is not there.
+    """
+    for task in Task:
+        build_model(spec_from(train, task, "any", "any"), pretrained=False)
+
+
+def possible_tasks(manifest: pd.DataFrame) -> dict[Task, str]:
+    """Each task with the reason why the prepared dataset cannot serve it; an empty reason where it can."""
+    labels = set(manifest[Column.LABEL])
+    masked = (manifest[Column.DISC_STATE] == StructureState.PRESENT).any()
+    return {
+        Task.SEGMENTATION: "" if masked else "no photograph has a mask of the disc",
+        Task.CLASSIFICATION: ""
+        if {Label.NORMAL, Label.GLAUCOMA} <= labels
+        else f"the labels are {', '.join(sorted(labels)) or 'none'}, and both normal and glaucoma are needed",
+    }
+
+
+def _plan(
+    ledger: Ledger,
+    workspace: Workspace,
+    cycle_id: str,
+    name: str,
+    prepared: Path,
+    plan: PlanSettings,
+    train: TrainSettings,
+    rules: Rules,
+) -> CyclePlan:
+    possible = possible_tasks(read_manifest(prepared / MANIFEST_NAME))
+    tasks = [task for task, obstacle in possible.items() if not obstacle]
+    if not tasks:
+        reasons = "; ".join(f"{task}: {obstacle}" for task, obstacle in possible.items())
+        raise DatasetError(
+            f"The dataset {name} serves no task ({reasons})",
+            expected="masks of the disc, or photographs of both classes",
+            consequence="No experiment was planned",
+            remedy="add masks or labels to the archive",
+        )
+    proposals: list[Proposal] = []
+    incumbents: dict[Task, str] = {}
+    for task in tasks:
+        base = spec_from(train, task, name, prepared.name)
+        if base.pretrained:
+            build_model(base, workspace)  # weights that are not there end the cycle here, not each experiment
+        best = ledger.best(task=task, prepared_key=prepared.name)
+        if best is not None:
+            incumbents[task] = best.experiment_id
+        proposals += propose(
+            ledger, prepared.name, task, base, plan.experiments_per_task, seed=plan.seed, settings=plan, rules=rules
+        )
+    return CyclePlan(
+        cycle_id=cycle_id,
+        started_at=datetime.now(UTC),
+        dataset=name,
+        prepared_key=prepared.name,
+        incumbents=incumbents,
+        proposals=proposals,
+        notes=[f"No {task}: {obstacle}." for task, obstacle in possible.items() if obstacle],
+    )
+
+
+def _entry(proposal: Proposal, cycle_id: str) -> LedgerExperiment:
+    spec = proposal.spec
+    return LedgerExperiment(
+        experiment_id=proposal.experiment_id,
+        cycle_id=cycle_id,
+        task=spec.task,
+        dataset=spec.dataset,
+        prepared_key=spec.prepared_key,
+        spec=spec.model_dump(mode="json"),
+        model=spec.model,
+        seed=spec.seed,
+        status=Standing.PROPOSED,
+        novelty=proposal.novelty,
+        proposal_reason=proposal.reason,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _read_plan(path: Path) -> CyclePlan:
+    try:
+        return CyclePlan.model_validate(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path} is no valid plan ({error})", remedy="remove the file: the cycle is planned anew"
+        ) from error
