@@ -1,0 +1,1 @@
+"""Prefect blocks: the workspace's place and the DVC remote. Secrets stand here and nowhere else."""

@@ -1,0 +1,1 @@
+"""What a Prefect server must know, and the commands that bring it there."""

@@ -1,0 +1,185 @@
+"""A whole Prefect installation on this machine: server, work pools, deployments and one worker a pool.
+
+python -m deployments.local up | down | status
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+
+from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
+from deployments.services import Service, marked, stop_rest
+from glaucoma.errors import ArcError
+from glaucoma.workspace import Workspace
+
+_START_TIMEOUT_S = 120.0
+_CANCEL_TIMEOUT_S = 60.0
+_GRACE_S = 20.0
+_LIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+
+
+def host_and_port() -> tuple[str, int]:
+    """Where the server listens: Prefect's own settings, 127.0.0.1:4200 by default."""
+    return os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1"), int(
+        os.environ.get("PREFECT_SERVER_API_PORT", "4200")
+    )
+
+
+def api_url() -> str:
+    """The address of the server's API."""
+    host, port = host_and_port()
+    return f"http://{host}:{port}/api"
+
+
+def services_folder(workspace: Workspace) -> Path:
+    """Where pids and logs of the services lie."""
+    return workspace.root / ".services"
+
+
+def environment(workspace: Workspace) -> dict[str, str]:
+    """What every service is told."""
+    host, port = host_and_port()
+    return {
+        "PREFECT_API_URL": api_url(),
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "ARC_WORKSPACE": str(workspace.root),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def up(workspace: Workspace) -> None:
+    """Starts what does not run yet and brings the server to the declared state."""
+    folder, variables = services_folder(workspace), environment(workspace)
+    prefect = [sys.executable, "-m", "prefect"]
+    server = Service("server", folder)
+    if server.process() is None and _answers():
+        raise ArcError(
+            f"Another server answers at {api_url()}",
+            expected="a free port",
+            consequence="Nothing was started",
+            remedy="stop it, choose another port with PREFECT_SERVER_API_PORT, "
+            "or use it: PREFECT_API_URL=... python -m deployments.apply",
+        )
+    server.start([*prefect, "server", "start"], variables, PROJECT)
+    server.wait_until(_answers, _START_TIMEOUT_S, "ready")
+    _say(f"server: {api_url()}")
+    for line in asyncio.run(apply(workspace)):
+        _say(line)
+    for pool in declared_pools():
+        worker = Service(f"worker-{pool}", folder)
+        name = f"{pool}-{os.uname().nodename}"
+        worker.start([*prefect, "worker", "start", "--pool", pool, "--name", name], variables, PROJECT)
+        worker.wait_until(lambda pool=pool: asyncio.run(_has_worker(pool)), _START_TIMEOUT_S, "online")  # type: ignore[misc]
+        _say(f"worker: {name}")
+    host, port = host_and_port()
+    _say(f"\nPrefect's pages: http://{host}:{port}")
+    _say(f"In a shell:      export PREFECT_API_URL={api_url()}")
+    _say("                 prefect deployment run research-cycle/research-cycle --watch \\")
+    _say(
+        '                   --param config=\'{"name": "mine", "preset": "smoke", "archive": "/path/to/mine.zip"}\''
+    )
+
+
+def down(workspace: Workspace) -> None:
+    """Cancels what runs, so that every run has an end in the server's books; then ends workers, server and the rest."""
+    folder = services_folder(workspace)
+    if _answers() and Service("server", folder).process() is not None:
+        asyncio.run(_cancel_runs())
+    for pool in declared_pools():
+        Service(f"worker-{pool}", folder).stop(_GRACE_S)
+    Service("server", folder).stop(_GRACE_S)
+    stop_rest(folder, _GRACE_S)
+    _say("Stopped. Nothing is left running.")
+
+
+def status(workspace: Workspace) -> None:
+    """Says what runs."""
+    folder = services_folder(workspace)
+    for name in ["server", *(f"worker-{pool}" for pool in declared_pools())]:
+        process = Service(name, folder).process()
+        _say(f"{name:<16} {'not running' if process is None else f'pid {process.pid}'}")
+    _say(f"{len(marked(folder))} processes in all; {len(declared_deployments())} deployments are declared")
+
+
+async def _cancel_runs() -> None:
+    async with get_client() as client:
+        for pool in declared_pools():
+            try:
+                await client.read_work_pool(pool)
+            except ObjectNotFound:
+                continue
+            await client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))  # nothing new starts meanwhile
+        try:
+            await _cancel_and_wait(client)
+        finally:
+            for pool in declared_pools():
+                await client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+
+
+async def _cancel_and_wait(client: PrefectClient) -> None:
+    live = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)))
+    runs = [run for run in await client.read_flow_runs(flow_run_filter=live) if run.parent_task_run_id is None]
+    for run in runs:
+        _say(f"cancelling {run.name}")
+        await client.set_flow_run_state(run.id, Cancelling())
+    deadline = time.monotonic() + _CANCEL_TIMEOUT_S
+    while await client.read_flow_runs(flow_run_filter=live):
+        if time.monotonic() > deadline:
+            _say(f"some runs did not end within {_CANCEL_TIMEOUT_S:.0f} s and are killed")
+            return
+        await asyncio.sleep(0.5)
+
+
+async def _has_worker(pool: str) -> bool:
+    async with get_client() as client:
+        workers = await client.read_workers_for_work_pool(pool)
+    return any(worker.status is not None and worker.status.value == "ONLINE" for worker in workers)
+
+
+def _answers() -> bool:
+    try:
+        with urllib.request.urlopen(f"{api_url()}/health", timeout=5) as response:  # noqa: S310  always http to our own host
+            return bool(response.status == 200)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.local", description=__doc__)
+    parser.add_argument("what", choices=["up", "down", "status"])
+    chosen = parser.parse_args(arguments)
+    os.environ["PREFECT_API_URL"] = api_url()
+    try:
+        {"up": up, "down": down, "status": status}[chosen.what](Workspace.at())
+    except ArcError as error:
+        sys.stderr.write(f"Failed: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file per flow: the order of the stages, nothing else."""

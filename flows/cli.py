@@ -1,0 +1,229 @@
+"""The command line of every flow: made from the flow's one pydantic model, the same that the UI's form shows.
+
+Exit codes: 0 done, 2 bad input or settings, 1 anything else. With `--json` the result is one JSON object on stdout;
+logs are on stderr, always.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, CliSettingsSource, CliUnknownArgs, SettingsError
+
+from glaucoma.errors import ArcError, InputError
+from glaucoma.settings import PresetSettings, is_by_preset
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+_UNKNOWN = "unknown_options"
+_SEE_HELP = "see --help for every setting"
+Show = Callable[[Any], None]
+
+
+class OutputOptions(BaseModel):
+    """What only the command line has."""
+
+    config: Path | None = Field(
+        default=None, description="A YAML file with any of these settings; options given here win."
+    )
+    json_output: bool = Field(
+        default=False, alias="json", description="Print the result as one JSON object on stdout and nothing else."
+    )
+
+
+def main(
+    flow: Callable[[Any], Any],
+    config_type: type[PresetSettings],
+    *,
+    show: Show | None = None,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Runs `flow` with settings from the command line and gives the exit code.
+
+    Args:
+        flow: Takes one `config_type`; gives a pydantic model back.
+        show: Prints a result for a person; the default prints its fields, one a line.
+        arguments: The command line without the program's name; the process's own where absent.
+    """
+    try:
+        config, as_json = parse(config_type, sys.argv[1:] if arguments is None else arguments)
+    except InputError as error:
+        return _complain(error)
+    _quiet_tracebacks()
+    try:
+        result = flow(config)
+    except ArcError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. The same command goes on where this one stopped.\n")
+        return FAILED
+    except Exception as error:
+        logging.getLogger("prefect.arc").debug("Unexpected error", exc_info=error)
+        return _complain(error)
+    if as_json:
+        sys.stdout.write(json.dumps(result.model_dump(mode="json"), allow_nan=False) + "\n")
+    else:
+        (show or show_fields)(result)
+    return DONE
+
+
+def parse(config_type: type[PresetSettings], arguments: Sequence[str]) -> tuple[Any, bool]:
+    """Settings from the command line over those of the `--config` file, and whether JSON is wanted.
+
+    Raises:
+        InputError: One line for each setting that is unknown, missing or out of bounds.
+    """
+    given = _given(config_type, arguments)
+    as_json = bool(given.pop("json", False))
+    file = given.pop("config", None)
+    try:
+        settings = _merged(_read_yaml(Path(file)), given) if file else given
+        return config_type.model_validate(settings), as_json
+    except ValidationError as error:
+        raise InputError(explain(error), remedy=_SEE_HELP) from error
+
+
+def _given(config_type: type[PresetSettings], arguments: Sequence[str]) -> dict[str, Any]:
+    """What the command line says, as nested plain values that nobody has checked yet."""
+    model: Any = type(
+        config_type.__name__,
+        (BaseSettings,),
+        {
+            "__doc__": config_type.__doc__,
+            "__annotations__": {
+                **{name: field.annotation for name, field in config_type.model_fields.items()},
+                **{name: field.annotation for name, field in OutputOptions.model_fields.items()},
+                _UNKNOWN: CliUnknownArgs,
+            },
+            **config_type.model_fields,
+            **OutputOptions.model_fields,
+            "model_config": ConfigDict(extra="forbid"),
+        },
+    )
+    source = _CommandLine(
+        model,
+        cli_parse_args=list(arguments),
+        cli_prog_name=_program(),
+        cli_implicit_flags=True,
+        cli_kebab_case=True,
+        cli_enforce_required=False,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_ignore_unknown_args=True,
+    )
+    try:
+        given = dict(source())
+    except SettingsError as error:
+        raise InputError(str(error), remedy=_SEE_HELP) from error
+    if unknown := given.pop(_UNKNOWN, None):
+        raise InputError(f"Unknown setting {unknown[0]}{_nearest(unknown[0], model)}", remedy=_SEE_HELP)
+    return given
+
+
+class _CommandLine(CliSettingsSource[Any]):
+    """pydantic-settings' command line, with choices shown as they are typed and no default where the preset decides."""
+
+    def _metavar_format_recurse(self, obj: Any) -> str:
+        if isinstance(obj, type) and issubclass(obj, Enum):
+            return "{" + ",".join(str(member.value) for member in obj) + "}"
+        return str(super()._metavar_format_recurse(obj))
+
+    def _help_format(self, field_name: str, field_info: FieldInfo, *args: Any, **kwargs: Any) -> str:
+        if is_by_preset(field_info) or field_info.default is None or field_info.default == "":
+            return (field_info.description or "").replace("%", "%%")
+        if isinstance(field_info.default, Enum):
+            return f"{field_info.description or ''} (default: {field_info.default.value})".replace("%", "%%")
+        return str(super()._help_format(field_name, field_info, *args, **kwargs))
+
+
+def _program() -> str:
+    script = Path(sys.argv[0])
+    return f"python -m {script.parent.name}.{script.stem}"
+
+
+def _nearest(option: str, model: type[BaseModel]) -> str:
+    names = list(_options(model))
+    close = difflib.get_close_matches(option.split("=")[0], names, n=3)
+    return f"; the nearest: {', '.join(close)}" if close else ""
+
+
+def _options(model: type[BaseModel], prefix: str = "--") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        shown = prefix + (field.alias or name).replace("_", "-")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _options(field.annotation, shown + ".")
+        else:
+            yield shown
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"The settings file {path} cannot be read: {error}", expected="a readable YAML file"
+        ) from error
+    if settings is not None and not isinstance(settings, dict):
+        raise InputError(
+            f"The settings file {path} holds a {type(settings).__name__}", expected="a mapping of settings"
+        )
+    return settings or {}
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        beneath = merged.get(name)
+        merged[name] = _merged(beneath, value) if isinstance(value, dict) and isinstance(beneath, dict) else value
+    return merged
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as one line for each setting: what was found there, and what pydantic expects."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+        lines.append(f"{name}: {problem['msg']}{found}")
+    return "; ".join(lines)
+
+
+def show_fields(result: BaseModel) -> None:
+    """Prints a result's plain fields, one a line."""
+    for name, value in result.model_dump(mode="json").items():
+        if isinstance(value, str | int | float | bool):
+            sys.stdout.write(f"{name:<16} {value}\n")
+
+
+def _complain(error: BaseException) -> int:
+    kind = "Bad input" if isinstance(error, InputError) else "Failed"
+    sys.stderr.write(f"{kind}: {error or type(error).__name__}\n")
+    return BAD_INPUT if isinstance(error, InputError) else FAILED
+
+
+def _quiet_tracebacks() -> None:
+    """Keeps the engine's tracebacks of errors that ARC raises on purpose off the terminal; the UI's logs keep them.
+
+    Such an error is said once, at the end, in one sentence.
+    """
+    if os.environ.get("ARC_TRACEBACKS"):
+        return
+
+    def is_news(record: logging.LogRecord) -> bool:
+        raised = record.exc_info[1] if record.exc_info else None
+        return not isinstance(raised, ArcError)
+
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler) or type(handler).__name__ == "PrefectConsoleHandler":
+                handler.addFilter(is_news)

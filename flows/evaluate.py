@@ -1,0 +1,29 @@
+"""Measure a trained model."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+
+from flows.cli import main
+from flows.configs import EvaluateConfig
+from flows.resolve import workspace_of
+from flows.results import EvaluateResult, show_metrics
+from glaucoma.training.experiment import open_experiment
+from tasks.evaluate import evaluate as evaluate_stage
+from tasks.remember import remember
+
+
+@flow(name="evaluate", flow_run_name="evaluate-{config.experiment}-{config.split.value}")
+def evaluate(config: EvaluateConfig) -> EvaluateResult:
+    """Measure a trained model on a split, every number with its interval."""
+    workspace = workspace_of(config)
+    experiment = open_experiment(config.experiment, workspace)
+    found = evaluate_stage(experiment, workspace, config.evaluate, config.split)
+    remember(experiment.spec, workspace)
+    return EvaluateResult.of(found, experiment.results / config.split)
+
+
+if __name__ == "__main__":
+    sys.exit(main(evaluate, EvaluateConfig, show=show_metrics))

@@ -1,0 +1,54 @@
+"""One experiment: train, evaluate, explain."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+
+from flows.cli import main
+from flows.configs import ExperimentConfig
+from flows.resolve import prepared_folder, workspace_of
+from flows.results import EvaluateResult, ExperimentResult, ExplainResult, TrainResult
+from glaucoma.evaluation.settings import EvaluateSettings
+from glaucoma.explanation.settings import ExplainSettings
+from glaucoma.schema import Split
+from glaucoma.training.settings import ExecutionSettings
+from glaucoma.training.spec import ExperimentSpec, spec_from
+from glaucoma.workspace import Workspace
+from tasks.evaluate import evaluate
+from tasks.explain import explain
+from tasks.remember import remember
+from tasks.train import train
+
+
+@flow(name="experiment", flow_run_name="experiment-{config.task.value}-{config.name}")
+def experiment(config: ExperimentConfig) -> ExperimentResult:
+    """Train, evaluate on validation and explain one model."""
+    workspace = workspace_of(config)
+    prepared = prepared_folder(workspace, config.name, config.prepared)
+    spec = spec_from(config.train, config.task, config.name, prepared.name)
+    return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
+
+
+def run_experiment(
+    spec: ExperimentSpec,
+    workspace: Workspace,
+    execution: ExecutionSettings,
+    evaluation: EvaluateSettings,
+    explanation: ExplainSettings,
+) -> ExperimentResult:
+    """The stages of an experiment, in whatever flow they run; the ledger learns what came of it."""
+    trained = train(spec, workspace, execution)
+    measured = evaluate(trained, workspace, evaluation, Split.VAL)
+    explained = explain(trained, workspace, explanation, Split.VAL)
+    remember(spec, workspace)
+    return ExperimentResult(
+        train=TrainResult.of(trained),
+        evaluation=EvaluateResult.of(measured, trained.results / Split.VAL),
+        explanation=ExplainResult.of(explained, trained.visualizations / Split.VAL),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(experiment, ExperimentConfig))

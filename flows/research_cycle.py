@@ -1,0 +1,92 @@
+"""One research cycle: archive in, report out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from flows.cli import main
+from flows.configs import ResearchCycleConfig
+from flows.experiment import run_experiment
+from flows.intake import intake
+from flows.resolve import prepared_folder, workspace_of
+from flows.results import CycleResult, show_cycle
+from glaucoma.errors import TrainingError
+from glaucoma.planning.cycle import CyclePlan
+from glaucoma.planning.propose import Proposal
+from glaucoma.records.comparison import Comparison
+from glaucoma.records.words import CycleStatus
+from glaucoma.schema import Split
+from glaucoma.training.experiment import open_experiment
+from glaucoma.workspace import Workspace
+from tasks.conclude import compare_experiments, conclude
+from tasks.evaluate import evaluate
+from tasks.plan import check_models, plan_cycle
+from tasks.remember import remember
+
+
+@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}")
+def research_cycle(config: ResearchCycleConfig) -> CycleResult:
+    """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
+
+    A cycle that was cut off is taken up again by the next start with the same settings.
+    """
+    workspace = workspace_of(config)
+    check_models(config.train)
+    prepared = prepared_dataset(config, workspace)
+    identity = cycle_identity(config)
+    plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train)
+    for proposal in plan.proposals:
+        attempt(proposal, config, workspace)
+    comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
+    for comparison in comparisons:
+        look_at_test(comparison, plan, config, workspace)
+    done = conclude(plan, comparisons, workspace, prepared, identity, config.preset.value, config.plan, config.train)
+    if done.record.status is not CycleStatus.COMPLETED:
+        raise TrainingError(
+            f"{done.record.failure} {'; '.join(done.record.learned)}",
+            remedy=f"see {done.report_path}; the same command takes {plan.cycle_id} up again",
+        )
+    return CycleResult.of(done)
+
+
+def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
+    """The dataset that the cycle works on: taken in from the archive, or the newest one of that name."""
+    if config.archive is None:
+        return prepared_folder(workspace, config.name, None)
+    return intake(config.intake(config.archive)).prepared
+
+
+def cycle_identity(config: ResearchCycleConfig) -> dict[str, Any]:
+    """What makes two starts the same cycle: all settings but the places, and how a training is run and watched."""
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive"})
+    settings["train"].pop("execution")
+    return settings
+
+
+def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspace) -> None:
+    """Runs one proposed experiment; its failure is written down and does not end the cycle."""
+    try:
+        run_experiment(proposal.spec, workspace, config.train.execution, config.evaluate, config.explain)
+    except Exception as error:  # noqa: BLE001  whatever it was, the other experiments go on and the ledger keeps the reason
+        get_run_logger().error("%s failed: %s", proposal.experiment_id, error)
+        remember(proposal.spec, workspace, failure=f"{type(error).__name__}: {error}")
+
+
+def look_at_test(comparison: Comparison, plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace) -> None:
+    """Measures the leader on the test split, once, where it comes from this cycle; the ledger keeps the look."""
+    leader = comparison.leader
+    if leader is None or leader not in {proposal.experiment_id for proposal in plan.proposals}:
+        return
+    experiment = open_experiment(leader, workspace)
+    reason = f"leads the {comparison.task} ranking of {plan.cycle_id}"
+    evaluate(experiment, workspace, config.evaluate, Split.TEST, reason)
+    remember(experiment.spec, workspace)
+
+
+if __name__ == "__main__":
+    sys.exit(main(research_cycle, ResearchCycleConfig, show=show_cycle))

@@ -1,0 +1,30 @@
+"""Train one model."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import flow
+
+from flows.cli import main
+from flows.configs import TrainConfig
+from flows.resolve import prepared_folder, workspace_of
+from flows.results import TrainResult
+from glaucoma.training.spec import spec_from
+from tasks.remember import remember
+from tasks.train import train as train_stage
+
+
+@flow(name="train", flow_run_name="train-{config.task.value}-{config.name}")
+def train(config: TrainConfig) -> TrainResult:
+    """Train one model on a prepared dataset; goes on from its last checkpoint where it was cut off."""
+    workspace = workspace_of(config)
+    prepared = prepared_folder(workspace, config.name, config.prepared)
+    spec = spec_from(config.train, config.task, config.name, prepared.name)
+    experiment = train_stage(spec, workspace, config.train.execution)
+    remember(spec, workspace)
+    return TrainResult.of(experiment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(train, TrainConfig))

@@ -1,0 +1,1 @@
+"""One file per stage: a thin Prefect task around one call into `glaucoma`."""

@@ -1,0 +1,33 @@
+"""Normalize: unpacked files become a dataset in the canonical form, split by patient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.logging import get_run_logger
+
+from glaucoma.datasets.normalize import normalize as normalize_dataset
+from tasks.stage import ProgressArtifact, artifact_key, finished, stage_task
+
+if TYPE_CHECKING:
+    from glaucoma.datasets.settings import NormalizeSettings
+    from glaucoma.provenance import StageOutput
+    from glaucoma.workspace import Workspace
+
+
+@stage_task(run_name="normalize {name}", timeout_s=4 * 3600)
+def normalize(unpacked: StageOutput, name: str, workspace: Workspace, settings: NormalizeSettings) -> Any:
+    """Recognises the layout, writes one manifest and canonical masks, and splits by patient."""
+    progress = ProgressArtifact(artifact_key("normalize", name), f"Normalizing {name}")
+    output = normalize_dataset(unpacked, name, workspace, settings, report=progress)
+    details = output.record.details
+    for image in details["set_aside"]:
+        get_run_logger().warning("Set aside %s: %s", image["source"], image["reason"])
+    create_table_artifact(
+        table=[{"split": split, **labels} for split, labels in details["counts_by_split"].items()],
+        key=artifact_key("dataset", name),
+        description=f"**{name}** version `{output.key}`, layout {details['layout']}: images by split and label",
+    )
+    images, patients = output.record.counts["images"], output.record.counts["patients"]
+    return finished(output, f"Normalized {name}: {images} images of {patients} patients, layout {details['layout']}")

@@ -1,0 +1,26 @@
+"""Preprocess: photographs become squares of one size, as PNG for people and as packed arrays for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect.logging import get_run_logger
+
+from glaucoma.preprocessing.preprocess import preprocess as preprocess_dataset
+from tasks.stage import ProgressArtifact, artifact_key, finished, stage_task
+
+if TYPE_CHECKING:
+    from glaucoma.preprocessing.settings import PreprocessSettings
+    from glaucoma.workspace import Workspace
+
+
+@stage_task(run_name="preprocess {name}", timeout_s=8 * 3600)
+def preprocess(dataset: Path, name: str, workspace: Workspace, settings: PreprocessSettings) -> Any:
+    """Crops to the field of view, equalises, resizes; one bad image is set aside with its reason."""
+    progress = ProgressArtifact(artifact_key("preprocess", name), f"Preprocessing {name}")
+    output = preprocess_dataset(dataset, name, workspace, settings, report=progress)
+    for image in output.record.details["set_aside"]:
+        get_run_logger().warning("Set aside %s: %s", image["image_id"], image["reason"])
+    size = output.record.details["image_size_px"]
+    return finished(output, f"Preprocessed {name}: {output.record.counts['images']} images at {size} px")

@@ -1,0 +1,50 @@
+"""One embedded Prefect server for all flow tests, and a small generated archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.testing.utilities import prefect_test_harness
+
+from glaucoma.synthetic.generate import generate_archive
+from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
+
+TINY_TRAINING: dict[str, Any] = {
+    "epochs": 1,
+    "segmentation_epochs": 1,
+    "input_px": 32,
+    "segmentation_input_px": 32,
+    "batch_size": 8,
+    "execution": {"device": "cpu"},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=90):
+        yield
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one small archive a layout: `masks.zip` (images + masks) and `folders.zip` (classes, no masks)."""
+    folder = tmp_path_factory.mktemp("archives")
+    for name, layout in (("masks", SyntheticLayout.IMAGES_MASKS), ("folders", SyntheticLayout.CLASS_FOLDERS)):
+        settings = SyntheticSettings(patients=16, photo_height_px=240, layout=layout, seed=3)
+        generate_archive(folder / f"{name}.zip", settings)
+    return folder
+
+
+def task_states(flow_run_name: str) -> list[tuple[str, str]]:
+    """(task run, state) of the newest flow run of that name, in the order in which they began."""
+    with get_client(sync_client=True) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[flow_run_name]))
+        runs = client.read_flow_runs(flow_run_filter=named)
+        newest = max(runs, key=lambda run: run.created)
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [newest.id]}}))
+    return [(t.name, t.state.name) for t in sorted(tasks, key=lambda t: t.created) if t.state]

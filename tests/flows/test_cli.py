@@ -1,0 +1,110 @@
+"""The command line: what it takes, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import BAD_INPUT, DONE, main, parse
+from flows.configs import IntakeConfig, ResearchCycleConfig, UnpackConfig
+from flows.research_cycle import research_cycle
+from flows.unpack import unpack
+from glaucoma.errors import InputError
+from glaucoma.schema import Preset
+
+
+@pytest.fixture(autouse=True)
+def _program_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/flows/research_cycle.py"])
+
+
+def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: mine\npreset: smoke\ntrain: {epochs: 5, batch_size: 4}\n")
+    config, _ = parse(ResearchCycleConfig, ["--config", str(tmp_path / "c.yaml"), "--train.epochs", "7"])
+    assert (config.name, config.preset) == ("mine", Preset.SMOKE)
+    assert (config.train.epochs, config.train.batch_size) == (7, 4)
+    assert config.train.classifier == "lcnet_050"
+
+
+def test_the_same_model_reads_the_command_line_and_the_uis_form() -> None:
+    config, as_json = parse(ResearchCycleConfig, ["--name", "a", "--preset", "smoke", "--json", "--no-registry.push"])
+    assert as_json
+    assert config == ResearchCycleConfig.model_validate({"name": "a", "preset": "smoke", "registry": {"push": False}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "a", "--train.epoch", "3"], r"Unknown setting --train.epoch; the nearest: --train.epochs"),
+        (["--name", "a", "surplus"], "Unknown setting surplus"),
+        ([], "name: Field required"),
+        (["--name", "A b"], "name: String should match pattern"),
+        (["--name", "a", "--train.epochs", "0"], "train.epochs: Input should be greater than or equal to 1"),
+        (["--name", "a", "--preset", "huge"], "preset: Input should be 'smoke', 'base' or 'large'"),
+        (["--name", "a", "--config", "/not/there.yaml"], "settings file /not/there.yaml cannot be read"),
+    ],
+)
+def test_wrong_settings_are_told_one_by_one(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(ResearchCycleConfig, arguments)
+
+
+def test_an_unknown_key_in_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: mine\ntrain: {epohcs: 5}\n")
+    with pytest.raises(InputError, match=r"train\.epohcs: Extra inputs are not permitted"):
+        parse(ResearchCycleConfig, ["--config", str(tmp_path / "c.yaml")])
+
+
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("- 1\n")
+    with pytest.raises(InputError, match="holds a list"):
+        parse(ResearchCycleConfig, ["--config", str(tmp_path / "c.yaml")])
+
+
+def test_help_explains_every_setting_with_its_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(IntakeConfig, ["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "--preset {smoke,base,large}" in text
+    assert "--preprocess.clahe {green,lightness,none}" in text
+    assert "_Default" not in text
+
+
+def test_json_is_one_object_on_stdout(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--archive", str(archives / "folders.zip"), "--workspace", str(tmp_path), "--json"]
+    assert main(unpack, UnpackConfig, arguments=arguments) == DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["stage"], found["reused"]) == ("unpack", False)
+    assert found["counts"]["files"] > 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and then nothing", b"plain text, no archive"])
+def test_a_bad_archive_is_one_line_exit_code_2_and_nothing_written(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "bad.zip"
+    if content is not None:
+        archive.write_bytes(content)
+    workspace = tmp_path / "workspace"
+    assert main(unpack, UnpackConfig, arguments=["--archive", str(archive), "--workspace", str(workspace)]) == BAD_INPUT
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("Bad input: ")
+    assert "bad.zip" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert list(workspace.glob("archives/*")) == []
+
+
+def test_an_unknown_model_is_refused_before_any_work(
+    archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--archive", str(archives / "folders.zip"), "--name", "a", "--workspace", str(tmp_path)]
+    arguments += ["--preset", "smoke", "--train.classifier", "efficientnet_b33"]
+    assert main(research_cycle, ResearchCycleConfig, arguments=arguments) == BAD_INPUT
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "'efficientnet_b33'" in last
+    assert "efficientnet_b3" in last.replace("efficientnet_b33", "")
+    assert not (tmp_path / "archives").exists()
