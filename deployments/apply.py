@@ -33,6 +33,7 @@ class Pool(BaseModel):
     type: str
     description: str = ""
     concurrency_limit: int | None = Field(default=None, ge=1)
+    worker_limit: int | None = Field(default=None, ge=1, exclude=True, description="Runs at once on one worker.")
 
 
 def declared_pools() -> dict[str, Pool]:

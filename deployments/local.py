@@ -83,19 +83,18 @@ def up(workspace: Workspace) -> None:
     _say(f"server: {api_url()}")
     for line in asyncio.run(apply(workspace)):
         _say(line)
-    for pool in declared_pools():
+    for pool, declared in declared_pools().items():
         worker = Service(f"worker-{pool}", folder)
         name = f"{pool}-{os.uname().nodename}"
-        worker.start([*prefect, "worker", "start", "--pool", pool, "--name", name], variables, PROJECT)
+        limit = ["--limit", str(declared.worker_limit)] if declared.worker_limit else []
+        worker.start([*prefect, "worker", "start", "--pool", pool, "--name", name, *limit], variables, PROJECT)
         worker.wait_until(lambda pool=pool: asyncio.run(_has_worker(pool)), _START_TIMEOUT_S, "online")  # type: ignore[misc]
         _say(f"worker: {name}")
     host, port = host_and_port()
     _say(f"\nPrefect's pages: http://{host}:{port}")
     _say(f"In a shell:      export PREFECT_API_URL={api_url()}")
     _say("                 prefect deployment run research-cycle/research-cycle --watch \\")
-    _say(
-        '                   --param config=\'{"name": "mine", "preset": "smoke", "archive": "/path/to/mine.zip"}\''
-    )
+    _say('                   --param config=\'{"name": "mine", "preset": "smoke", "archive": "/path/to/mine.zip"}\'')
 
 
 def down(workspace: Workspace) -> None:

@@ -206,8 +206,9 @@ def show_fields(result: BaseModel) -> None:
 
 
 def _complain(error: BaseException) -> int:
+    """Says the error as the terminal's last line; listings inside it, such as a YAML error's, go on that line too."""
     kind = "Bad input" if isinstance(error, InputError) else "Failed"
-    sys.stderr.write(f"{kind}: {error or type(error).__name__}\n")
+    sys.stderr.write(f"{kind}: {' '.join(str(error).split()) or type(error).__name__}\n")
     return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 
@@ -216,14 +217,16 @@ def _quiet_tracebacks() -> None:
 
     Such an error is said once, at the end, in one sentence.
     """
+    from prefect.logging.handlers import PrefectConsoleHandler
+
     if os.environ.get("ARC_TRACEBACKS"):
         return
-
-    def is_news(record: logging.LogRecord) -> bool:
-        raised = record.exc_info[1] if record.exc_info else None
-        return not isinstance(raised, ArcError)
-
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+    for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs"):  # the console's handler hangs at the root
         for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, logging.StreamHandler) or type(handler).__name__ == "PrefectConsoleHandler":
-                handler.addFilter(is_news)
+            if isinstance(handler, PrefectConsoleHandler) or type(handler) is logging.StreamHandler:
+                handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, ArcError)

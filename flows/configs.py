@@ -161,6 +161,9 @@ class ResearchCycleConfig(FlowConfig):
     preprocess: PreprocessSettings = Field(default_factory=PreprocessSettings, description="The steps.")
     registry: RegisterSettings = Field(default_factory=RegisterSettings, description="Where versions are kept.")
     plan: PlanSettings = Field(default_factory=PlanSettings, description="How many experiments, and how new.")
+    rules: Path | None = Field(
+        default=None, description="A YAML file with the rules that no experiment may break. Empty: the default rules."
+    )
     train: TrainSettings = Field(default_factory=TrainSettings, description="What the experiments start from.")
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="How models are measured.")
     explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How models are explained.")

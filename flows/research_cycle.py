@@ -18,8 +18,10 @@ from flows.results import CycleResult, show_cycle
 from glaucoma.errors import TrainingError
 from glaucoma.planning.cycle import CyclePlan
 from glaucoma.planning.propose import Proposal
+from glaucoma.planning.settings import Rules, load_rules
 from glaucoma.records.comparison import Comparison
 from glaucoma.records.words import CycleStatus
+from glaucoma.reporting.conclude import promotion_vetoes
 from glaucoma.schema import Split
 from glaucoma.training.experiment import open_experiment
 from glaucoma.workspace import Workspace
@@ -36,10 +38,11 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     A cycle that was cut off is taken up again by the next start with the same settings.
     """
     workspace = workspace_of(config)
+    rules = load_rules(config.rules)
     check_models(config.train)
     prepared = prepared_dataset(config, workspace)
-    identity = cycle_identity(config)
-    plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train)
+    identity = cycle_identity(config, rules)
+    plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train, rules)
     for proposal in plan.proposals:
         attempt(proposal, config, workspace)
     comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
@@ -61,10 +64,11 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
     return intake(config.intake(config.archive)).prepared
 
 
-def cycle_identity(config: ResearchCycleConfig) -> dict[str, Any]:
+def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
     """What makes two starts the same cycle: all settings but the places, and how a training is run and watched."""
     settings = config.model_dump(mode="json", exclude={"workspace", "archive"})
     settings["train"].pop("execution")
+    settings["rules"] = rules.model_dump(mode="json")
     return settings
 
 
@@ -78,9 +82,15 @@ def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspac
 
 
 def look_at_test(comparison: Comparison, plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace) -> None:
-    """Measures the leader on the test split, once, where it comes from this cycle; the ledger keeps the look."""
+    """Measures the leader on the test split where it is put up for promotion: new, and no rule bars it.
+
+    The ledger keeps the look, before it happens.
+    """
     leader = comparison.leader
     if leader is None or leader not in {proposal.experiment_id for proposal in plan.proposals}:
+        return
+    if barred := promotion_vetoes(leader, comparison, plan, workspace):
+        get_run_logger().info("%s is not measured on the test split: %s", leader, "; ".join(barred))
         return
     experiment = open_experiment(leader, workspace)
     reason = f"leads the {comparison.task} ranking of {plan.cycle_id}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from glaucoma.schema import Split
 from tasks.stage import ProgressArtifact, artifact_key, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.explanation.result import Explanation
     from glaucoma.explanation.settings import ExplainSettings
-    from glaucoma.schema import Split
     from glaucoma.training.experiment import Experiment
     from glaucoma.workspace import Workspace
 
@@ -26,8 +27,11 @@ _SHOWN = 2
 def explain(experiment: Experiment, workspace: Workspace, settings: ExplainSettings, split: Split) -> Any:
     """Draws maps and overlays, and measures how much of the evidence lies on the disc."""
     from glaucoma.explanation.explain import explain as explain_experiment
+    from glaucoma.records.remember import write_look
 
     name = experiment.experiment_id
+    if split is Split.TEST:
+        write_look(experiment, workspace, "explained by hand", at=datetime.now(UTC))
     progress = ProgressArtifact(artifact_key("explain", name), f"Explaining {name}")
     found = explain_experiment(experiment, workspace, settings, split=split, report=progress)
     create_markdown_artifact(

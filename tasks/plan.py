@@ -13,7 +13,7 @@ from prefect.states import Completed
 from tasks.stage import artifact_key, stage_task
 
 if TYPE_CHECKING:
-    from glaucoma.planning.settings import PlanSettings
+    from glaucoma.planning.settings import PlanSettings, Rules
     from glaucoma.training.settings import TrainSettings
     from glaucoma.workspace import Workspace
 
@@ -34,13 +34,16 @@ def plan_cycle(
     config: Mapping[str, Any],
     settings: PlanSettings,
     train: TrainSettings,
+    rules: Rules,
 ) -> Any:
     """Proposes the cycle's experiments and writes `plan.json`; finds the plan of a cycle that was cut off."""
     from glaucoma.planning.cycle import open_cycle
     from glaucoma.records.ledger import Ledger
 
     ledger = Ledger(workspace.ledger_url)
-    cycle = open_cycle(ledger, workspace, name=name, prepared=prepared, config=config, plan=settings, train=train)
+    cycle = open_cycle(
+        ledger, workspace, name=name, prepared=prepared, config=config, plan=settings, train=train, rules=rules
+    )
     proposals = cycle.plan.proposals
     create_table_artifact(
         table=[{"experiment": p.experiment_id, "novelty": p.novelty.value, "why": p.reason} for p in proposals],

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
@@ -76,6 +79,15 @@ def finished(output: StageOutput, line: str) -> StageOutput | State[StageOutput]
     return output
 
 
+@contextlib.contextmanager
+def shown_if_possible() -> Iterator[None]:
+    """For what is shown in the UI on the way: a server that is away for a while must not end the work itself."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, OSError) as error:
+        get_run_logger().warning("Not shown in the UI: %s", error)
+
+
 class ProgressArtifact:
     """Listens to a stage's progress: a bar in the UI, and a line in the log every few seconds.
 
@@ -96,11 +108,12 @@ class ProgressArtifact:
             return
         percent = 100.0 * min(max(share, 0.0), 1.0)
         text = f"{self._description}: {line}"
-        if self._artifact is None:
-            made = create_progress_artifact(progress=percent, key=self._key, description=text)
-            self._artifact = cast(UUID, made)  # a coroutine only where the caller is one
-        else:
-            update_progress_artifact(self._artifact, progress=percent, description=text)
+        with shown_if_possible():
+            if self._artifact is None:
+                made = create_progress_artifact(progress=percent, key=self._key, description=text)
+                self._artifact = cast(UUID, made)  # a coroutine only where the caller is one
+            else:
+                update_progress_artifact(self._artifact, progress=percent, description=text)
         self._shown_at = now
         if share < 1 and now - self._logged_at >= self._log_every_s:
             self._logger.info("%3.0f %%  %s", percent, line)

@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from tasks.stage import ProgressArtifact, artifact_key, stage_task
+from tasks.stage import ProgressArtifact, artifact_key, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.training.progress_log import TrainingProgress
@@ -62,7 +62,8 @@ class TrainingDisplay:
             last = progress.epoch >= progress.epochs
             if last or time.monotonic() - self._table_at > _TABLE_EVERY_S:
                 described = f"**{self._name}**: metrics by epoch"
-                create_table_artifact(table=self._epochs, key=self._key, description=described)
+                with shown_if_possible():
+                    create_table_artifact(table=self._epochs, key=self._key, description=described)
                 self._table_at = time.monotonic()
             self._logger.info("%s: %s%s", self._name, progress.line(), left)
         self._progress(progress.share, progress.line() + left)

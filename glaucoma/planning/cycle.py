@@ -37,6 +37,7 @@ class CyclePlan(BaseModel):
     started_at: datetime
     dataset: str
     prepared_key: str
+    rules: Rules = Field(default_factory=Rules, description="What no experiment of this cycle may break.")
     incumbents: dict[Task, str] = Field(description="Task -> the best experiment before this cycle.")
     proposals: list[Proposal]
     notes: list[str] = Field(default_factory=list, description="Tasks that this dataset cannot serve, and why.")
@@ -106,9 +107,10 @@ def require_known_models(train: TrainSettings) -> None:
 def possible_tasks(manifest: pd.DataFrame) -> dict[Task, str]:
     """Each task with the reason why the prepared dataset cannot serve it; an empty reason where it can."""
     labels = set(manifest[Column.LABEL])
-    masked = (manifest[Column.DISC_STATE] == StructureState.PRESENT).any()
+    present = manifest[[Column.DISC_STATE, Column.CUP_STATE]] == StructureState.PRESENT
+    masked = (present.all(axis=1) & (manifest[Column.MASK] != "")).any()  # what training can use
     return {
-        Task.SEGMENTATION: "" if masked else "no photograph has a mask of the disc",
+        Task.SEGMENTATION: "" if masked else "no photograph has a mask of disc and cup",
         Task.CLASSIFICATION: ""
         if {Label.NORMAL, Label.GLAUCOMA} <= labels
         else f"the labels are {', '.join(sorted(labels)) or 'none'}, and both normal and glaucoma are needed",
@@ -131,7 +133,7 @@ def _plan(
         reasons = "; ".join(f"{task}: {obstacle}" for task, obstacle in possible.items())
         raise DatasetError(
             f"The dataset {name} serves no task ({reasons})",
-            expected="masks of the disc, or photographs of both classes",
+            expected="masks of disc and cup, or photographs of both classes",
             consequence="No experiment was planned",
             remedy="add masks or labels to the archive",
         )
@@ -152,6 +154,7 @@ def _plan(
         started_at=datetime.now(UTC),
         dataset=name,
         prepared_key=prepared.name,
+        rules=rules,
         incumbents=incumbents,
         proposals=proposals,
         notes=[f"No {task}: {obstacle}." for task, obstacle in possible.items() if obstacle],

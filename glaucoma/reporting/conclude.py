@@ -14,9 +14,9 @@ from glaucoma.errors import NotFoundError
 from glaucoma.explanation.explain import read_explanation
 from glaucoma.planning.compare import compare
 from glaucoma.planning.cycle import CyclePlan, possible_tasks
-from glaucoma.planning.lessons import lessons
+from glaucoma.planning.lessons import lessons, vetoes
 from glaucoma.planning.propose import propose
-from glaucoma.planning.settings import PlanSettings, Rules
+from glaucoma.planning.settings import PlanSettings
 from glaucoma.provenance import StageRecord, read_record, versions
 from glaucoma.records.comparison import Comparison
 from glaucoma.records.ledger import Ledger, LedgerExperiment
@@ -96,7 +96,7 @@ def conclude(
         best={c.task: c.leader for c in comparisons if c.leader is not None},
         comparisons=comparisons,
         test_looks=sum(look.experiment_id in {e.experiment_id for e in entries} for look in ledger.looks()),
-        learned=[*lessons(experiments, comparisons, history=history), *plan.notes],
+        learned=[*lessons(experiments, comparisons, rules=plan.rules, history=history), *plan.notes],
         next=_next(ledger, plan, prepared, plan_settings, train),
         versions=versions(),
         config=dict(config),
@@ -105,6 +105,12 @@ def conclude(
     report_path = write_report(record, workspace, record_path.with_name(REPORT_NAME))
     ledger.end_cycle(plan.cycle_id, record.status, at=now, reason=failure)
     return Conclusion(record, record_path, report_path)
+
+
+def promotion_vetoes(experiment_id: str, comparison: Comparison, plan: CyclePlan, workspace: Workspace) -> list[str]:
+    """Why an experiment may not take the place of the best before; empty where nothing bars it."""
+    entry = Ledger(workspace.ledger_url).experiment(experiment_id)
+    return vetoes(experiment_facts(entry, workspace), plan.rules, comparison)
 
 
 def dataset_facts(prepared: Path, workspace: Workspace) -> DatasetFacts:
@@ -188,7 +194,7 @@ def _next(ledger: Ledger, plan: CyclePlan, prepared: Path, settings: PlanSetting
         base = spec_from(train, task, plan.dataset, plan.prepared_key)
         proposals = propose(
             ledger, plan.prepared_key, task, base, settings.experiments_per_task,
-            seed=settings.seed, settings=settings, rules=Rules(),
+            seed=settings.seed, settings=settings, rules=plan.rules,
         )  # fmt: skip
         sentences += [f"{_TASK_WORDS[task]}, {p.novelty}: {p.reason}" for p in proposals]
     return sentences

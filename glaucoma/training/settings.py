@@ -60,7 +60,7 @@ class TrainSettings(Settings):
     """What the experiments of a cycle start from; a proposal changes some of it."""
 
     classifier: str = by_preset(
-        smoke="lcnet_050",
+        smoke="resnet10t",
         base="efficientnet_b3",
         large="efficientnet_b3",
         description="Classification network: a timm model, or one of this project's own.",
@@ -84,10 +84,10 @@ class TrainSettings(Settings):
         smoke=128, base=384, large=512, ge=32, le=2048, multiple_of=32, description="Segmentation: input side."
     )
     epochs: int = by_preset(
-        smoke=30, base=40, large=80, ge=1, le=10_000, description="Passes over the classification images."
+        smoke=12, base=40, large=80, ge=1, le=10_000, description="Passes over the classification images."
     )
     segmentation_epochs: int = by_preset(
-        smoke=6, base=60, large=100, ge=1, le=10_000, description="Passes over the segmentation images."
+        smoke=8, base=60, large=100, ge=1, le=10_000, description="Passes over the segmentation images."
     )
     batch_size: int = by_preset(
         smoke=16, base=32, large=32, ge=2, le=4096, description="Images a step, classification."
@@ -96,7 +96,7 @@ class TrainSettings(Settings):
         smoke=8, base=16, large=16, ge=2, le=4096, description="Images a step, segmentation."
     )
     learning_rate: float = by_preset(
-        smoke=1e-2,
+        smoke=3e-3,
         base=3e-4,
         large=3e-4,
         gt=0,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -13,15 +12,6 @@ from prefect.testing.utilities import prefect_test_harness
 
 from glaucoma.synthetic.generate import generate_archive
 from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
-
-TINY_TRAINING: dict[str, Any] = {
-    "epochs": 1,
-    "segmentation_epochs": 1,
-    "input_px": 32,
-    "segmentation_input_px": 32,
-    "batch_size": 8,
-    "execution": {"device": "cpu"},
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,8 +30,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def task_states(flow_run_name: str) -> list[tuple[str, str]]:
-    """(task run, state) of the newest flow run of that name, in the order in which they began."""
+@pytest.fixture(scope="session")
+def task_states() -> Callable[[str], list[tuple[str, str]]]:
+    """Asks the server for the (task run, state) pairs of the newest flow run of a name, in the order of their start."""
+    return _task_states
+
+
+def _task_states(flow_run_name: str) -> list[tuple[str, str]]:
     with get_client(sync_client=True) as client:
         named = FlowRunFilter(name=FlowRunFilterName(any_=[flow_run_name]))
         runs = client.read_flow_runs(flow_run_filter=named)

@@ -26,7 +26,7 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) 
     config, _ = parse(ResearchCycleConfig, ["--config", str(tmp_path / "c.yaml"), "--train.epochs", "7"])
     assert (config.name, config.preset) == ("mine", Preset.SMOKE)
     assert (config.train.epochs, config.train.batch_size) == (7, 4)
-    assert config.train.classifier == "lcnet_050"
+    assert config.train.classifier == "resnet10t"
 
 
 def test_the_same_model_reads_the_command_line_and_the_uis_form() -> None:

@@ -161,7 +161,7 @@ def test_a_space_that_is_used_up_gives_fewer(ledger: Ledger, base: ExperimentSpe
 
 def test_a_base_that_breaks_a_rule_is_refused_with_all_rules_named(ledger: Ledger, base: ExperimentSpec) -> None:
     rules = Rules(learning_rate=(1e-6, 1e-4), models=("resnet18",))
-    with pytest.raises(RuleBrokenError, match=r"learning_rate 0.003 .* model lcnet_050 is none of resnet18"):
+    with pytest.raises(RuleBrokenError, match=r"learning_rate 0.003 .* model resnet10t is none of resnet18"):
         ask(ledger, base, 1, rules=rules)
 
 

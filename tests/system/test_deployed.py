@@ -1,0 +1,128 @@
+"""A whole installation: server, pools, deployments, workers; a cycle from the form; a schedule; no process left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.services import marked
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+
+@dataclass
+class Installation:
+    """A running server, spoken to as the UI speaks to it."""
+
+    api: str
+    environment: dict[str, str]
+    project: Path
+    workspace: Path
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request; 503 (a busy database) is tried again, as Prefect's own client does."""
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
+            for _ in range(20):
+                response = client.request(method, f"{self.api}{path}", json=body)
+                if response.status_code != 503:
+                    break
+                time.sleep(1)  # what the server asks for in Retry-After
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def local(self, what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deployments.local", what]
+        return subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+
+
+@pytest.fixture
+def installation(environment: dict[str, str], project: Path, tmp_path: Path) -> Iterator[Installation]:
+    api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
+    made = Installation(api, environment, project, Path(environment["ARC_WORKSPACE"]))
+    up = made.local("up")
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield made
+    finally:
+        down = made.local("down")
+        left = marked(made.workspace / ".services")
+        assert down.returncode == 0, down.stdout + down.stderr
+        assert left == []
+
+
+def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothing(
+    installation: Installation, archive: Path, wait_for: Callable[..., Any]
+) -> None:
+    again = installation.local("up")  # safe to run again
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "work pool arc-gpu: as declared" in again.stdout
+
+    deployments = installation.call("POST", "/deployments/filter", {})
+    assert len(deployments) == 12
+    for deployment in deployments:
+        schema = deployment["parameter_openapi_schema"]
+        assert schema["properties"]["config"], deployment["name"]
+        assert deployment["enforce_parameter_schema"]
+    cycle = next(d for d in deployments if d["name"] == "research-cycle")
+    presets = cycle["parameter_openapi_schema"]["definitions"]["Preset"]["enum"]
+    assert presets == ["smoke", "base", "large"]
+
+    settings = {
+        "archive": str(archive),
+        "name": "eyes",
+        "preset": "smoke",
+        "train": {"classifier": "small_cnn", "input_px": 32, "epochs": 1, "execution": {"device": "cpu"}},
+        "preprocess": {"image_size_px": 64},
+        "evaluate": {"replicates": 100},
+        "explain": {"max_images": 4, "overlays": 2},
+    }
+    run = installation.call("POST", f"/deployments/{cycle['id']}/create_flow_run", {"parameters": {"config": settings}})
+
+    def ended() -> Any:
+        state = installation.call("GET", f"/flow_runs/{run['id']}")["state"]
+        return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+    scheduled = next(d for d in deployments if d["name"] == "generate")
+    installation.call(
+        "POST",
+        f"/deployments/{scheduled['id']}/schedules",
+        [{"schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}],
+    )
+
+    def made_by_schedule() -> Any:
+        query = {
+            "deployments": {"id": {"any_": [scheduled["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        }
+        return [r for r in installation.call("POST", "/flow_runs/filter", query) if r["auto_scheduled"]]
+
+    assert wait_for(made_by_schedule, 120, "a run that the schedule made")
+    state = wait_for(ended, 300, "the end of the cycle")
+    assert state["type"] == "COMPLETED", state
+    record = next(installation.workspace.glob("cycles/*/record.json"))
+    assert json.loads(record.read_text())["status"] == "completed"
+    assert (record.parent / "report.html").is_file()
+
+    artifacts = installation.call("POST", "/artifacts/filter", {"limit": 200})
+    assert {"progress", "table", "markdown", "link"} <= {a["type"] for a in artifacts}
+    logs = installation.call("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
+    assert any("Report:" in entry["message"] for entry in logs)
+
+
+def test_wrong_settings_are_refused_before_a_run_is_made(installation: Installation) -> None:
+    cycle = installation.call("GET", "/deployments/name/research-cycle/research-cycle")
+    body = {"parameters": {"config": {"name": "eyes", "preset": "huge"}}}
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        installation.call("POST", f"/deployments/{cycle['id']}/create_flow_run", body)
+    assert refused.value.response.status_code in (409, 422)
