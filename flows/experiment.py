@@ -18,6 +18,7 @@ from glaucoma.training.spec import ExperimentSpec, spec_from
 from glaucoma.workspace import Workspace
 from tasks.evaluate import evaluate
 from tasks.explain import explain
+from tasks.plan import check_models
 from tasks.remember import remember
 from tasks.train import train
 
@@ -27,6 +28,7 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     """Train, evaluate on validation and explain one model."""
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
+    check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
 

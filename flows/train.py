@@ -11,6 +11,7 @@ from flows.configs import TrainConfig
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import TrainResult
 from glaucoma.training.spec import spec_from
+from tasks.plan import check_models
 from tasks.remember import remember
 from tasks.train import train as train_stage
 
@@ -20,6 +21,7 @@ def train(config: TrainConfig) -> TrainResult:
     """Train one model on a prepared dataset; goes on from its last checkpoint where it was cut off."""
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
+    check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     experiment = train_stage(spec, workspace, config.train.execution)
     remember(spec, workspace)

@@ -115,7 +115,7 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
     assert (record.parent / "report.html").is_file()
 
     artifacts = installation.call("POST", "/artifacts/filter", {"limit": 200})
-    assert {"progress", "table", "markdown", "link"} <= {a["type"] for a in artifacts}
+    assert {"progress", "table", "markdown"} <= {a["type"] for a in artifacts}
     logs = installation.call("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
     assert any("Report:" in entry["message"] for entry in logs)
 
