@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKSPACE ?= workspace
+WORKSPACE ?= $(or $(ARC_WORKSPACE),workspace)
 ARCHIVE := $(WORKSPACE)/incoming/generated.zip
 
 export DO_NOT_TRACK := 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -83,7 +84,7 @@ class Service:
         """Asks the process to end, then ends it."""
         process = self.process()
         if process is not None:
-            process.terminate()
+            _ask(process)
             _end(process, grace_s)
         self._pid_file.unlink(missing_ok=True)
 
@@ -92,7 +93,7 @@ def stop_rest(folder: Path, grace_s: float) -> int:
     """Ends whatever the services in `folder` started and left; gives the number of processes that were left."""
     left = marked(folder)
     for process in left:
-        process.terminate()
+        _ask(process)
     for process in left:
         _end(process, grace_s)
     return len(left)
@@ -115,7 +116,13 @@ def _end(process: psutil.Process, grace_s: float) -> None:
     try:
         process.wait(grace_s)
     except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(grace_s)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+            process.wait(grace_s)
     except psutil.NoSuchProcess:
         return
+
+
+def _ask(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+        process.terminate()
