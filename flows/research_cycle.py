@@ -15,7 +15,7 @@ from flows.experiment import run_experiment
 from flows.intake import intake
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
-from glaucoma.errors import TrainingError
+from glaucoma.errors import InputError, TrainingError
 from glaucoma.planning.cycle import CyclePlan
 from glaucoma.planning.propose import Proposal
 from glaucoma.planning.settings import Rules, load_rules
@@ -94,7 +94,10 @@ def look_at_test(comparison: Comparison, plan: CyclePlan, config: ResearchCycleC
         return
     experiment = open_experiment(leader, workspace)
     reason = f"leads the {comparison.task} ranking of {plan.cycle_id}"
-    evaluate(experiment, workspace, config.evaluate, Split.TEST, reason)
+    try:
+        evaluate(experiment, workspace, config.evaluate, Split.TEST, reason)
+    except InputError as error:  # such as a test split without masks: the cycle still ends with its record
+        get_run_logger().warning("%s could not be measured on the test split: %s", leader, error)
     remember(experiment.spec, workspace)
 
 
