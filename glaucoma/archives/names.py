@@ -97,6 +97,8 @@ class NameRegister:
 
     def add_file(self, path: PurePosixPath) -> None:
         """Takes note of a file; `ArchiveError` where the name is taken, also in other letters' case."""
+        if not path.parts:
+            raise unsafe(str(path), "has the archive's root for its name, which can only be a folder")
         self.add_folder(path.parent)
         folded = _folded(path)
         if (earlier := self._files.get(folded)) is not None:

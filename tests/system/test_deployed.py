@@ -116,8 +116,12 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
 
     artifacts = installation.call("POST", "/artifacts/filter", {"limit": 200})
     assert {"progress", "table", "markdown"} <= {a["type"] for a in artifacts}
-    logs = installation.call("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200})
-    assert any("Report:" in entry["message"] for entry in logs)
+
+    def report_named() -> bool:  # logs come in batches, the last ones after the state
+        newest = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "sort": "TIMESTAMP_DESC", "limit": 200}
+        return any("Report:" in entry["message"] for entry in installation.call("POST", "/logs/filter", newest))
+
+    assert wait_for(report_named, 60, "the line in the log that names the report")
 
 
 def test_wrong_settings_are_refused_before_a_run_is_made(installation: Installation) -> None:

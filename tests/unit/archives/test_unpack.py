@@ -91,6 +91,8 @@ def test_what_desktops_leave_behind_is_skipped_and_named(make_zip: Maker, worksp
     [
         ("../evil.txt", "climbs out"),
         ("a/../../evil.txt", "climbs out"),
+        (".", "root for its name"),
+        ("././.", "root for its name"),
         ("/tmp/evil.txt", "absolute"),
         ("C:/evil.txt", "drive"),
         ("C:evil.txt", "drive"),
