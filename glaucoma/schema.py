@@ -20,9 +20,15 @@ class Column(StrEnum):
     """Empty where the source names no patient."""
     EYE = "eye"
     SITE = "site"
+    ORIGIN = "origin"
+    """The public dataset, or the layout, that the photograph comes from; kept when datasets are merged."""
     SOURCE = "source"
     """Path of the file inside the archive."""
+    SOURCE_PART = "source_part"
+    """Which half of a side-by-side stereo photograph this is: left or right; empty for the whole file."""
     SPLIT = "split"
+    FOLD = "fold"
+    """Number of the cross-validation fold whose test part the photograph is in, from 0; empty without folds."""
     GROUP = "group"
     """What a split may not cut: a patient, or photographs found to be the same."""
     WIDTH = "width"
@@ -35,6 +41,13 @@ class Column(StrEnum):
     """256 bits as 64 hexadecimal digits."""
     DISC_STATE = "disc_state"
     CUP_STATE = "cup_state"
+    STATED_VERTICAL_CDR = "stated_vertical_cdr"
+    """Vertical cup-to-disc ratio as the source states it, 0 to 1, or empty."""
+    AGE_YEARS = "age_years"
+    IOP_MMHG = "iop_mmhg"
+    """Intraocular pressure, or empty."""
+    STATED_QUALITY = "stated_quality"
+    """The source's own word or score for the image's quality, or empty."""
 
 
 class GeometryColumn(StrEnum):
@@ -63,6 +76,14 @@ class Split(StrEnum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+
+
+class SourcePart(StrEnum):
+    """The part of a source file that is one photograph."""
+
+    WHOLE = ""
+    LEFT = "left"
+    RIGHT = "right"
 
 
 class Eye(StrEnum):

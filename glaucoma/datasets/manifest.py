@@ -12,7 +12,7 @@ import pandas as pd
 
 from glaucoma.errors import DatasetError, NotFoundError
 from glaucoma.provenance import write_bytes
-from glaucoma.schema import Column, Eye, GeometryColumn, Label, Split, StructureState
+from glaucoma.schema import Column, Eye, GeometryColumn, Label, SourcePart, Split, StructureState
 
 MANIFEST_NAME = "manifest.csv"
 IMAGE_ID_PATTERN = r"^[a-z0-9_-]+$"
@@ -23,10 +23,28 @@ _GEOMETRY = tuple(column.value for column in GeometryColumn)
 _WHOLE_NUMBERS = (Column.WIDTH.value, Column.HEIGHT.value)
 _FILLED = (Column.IMAGE_ID, Column.IMAGE, Column.LABEL, Column.SPLIT, Column.GROUP, Column.SHA256)
 _HEX = {Column.SHA256: 64, Column.PIXEL_SHA256: 64, Column.PERCEPTUAL_HASH: 64}
+_OPTIONAL = (
+    Column.ORIGIN,
+    Column.SOURCE_PART,
+    Column.FOLD,
+    Column.STATED_VERTICAL_CDR,
+    Column.AGE_YEARS,
+    Column.IOP_MMHG,
+    Column.STATED_QUALITY,
+)
+"""Columns that a table may lack, which then say nothing of any image."""
+_RANGES = {
+    Column.FOLD: (0.0, 1e6),
+    Column.STATED_VERTICAL_CDR: (0.0, 1.0),
+    Column.AGE_YEARS: (0.0, 130.0),
+    Column.IOP_MMHG: (0.0, 100.0),
+}
+"""Columns of text that hold a number in these bounds, or nothing."""
 _WORDS: dict[Column, tuple[str, ...]] = {
     Column.LABEL: tuple(Label),
     Column.SPLIT: tuple(Split),
     Column.EYE: tuple(Eye),
+    Column.SOURCE_PART: tuple(SourcePart),
     Column.DISC_STATE: tuple(StructureState),
     Column.CUP_STATE: tuple(StructureState),
 }
@@ -88,13 +106,13 @@ def _checked(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """`frame` with the right types and order; `DatasetError` with every problem otherwise."""
     prepared = any(name in frame.columns for name in _GEOMETRY)
     expected = manifest_columns(prepared=prepared)
-    missing = [name for name in expected if name not in frame.columns]
+    missing = [name for name in expected if name not in frame.columns and name not in _OPTIONAL]
     unknown = [str(name) for name in frame.columns if name not in expected]
     if missing or unknown:
         parts = [f"lacks the columns {', '.join(missing)}"] if missing else []
         parts += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
         raise DatasetError(f"{what} {' and '.join(parts)}", expected=", ".join(expected), remedy=_MAKE_AGAIN)
-    table = frame[expected].copy()
+    table = frame.reindex(columns=expected)
     problems = _numbers(table, _WHOLE_NUMBERS, whole=True)
     problems += _numbers(table, _GEOMETRY if prepared else (), whole=False)
     for name in expected:
@@ -149,6 +167,10 @@ def _wrong_values(table: pd.DataFrame) -> list[str]:
         )
         if (wrong := ~good.astype(bool)).any():
             problems.append(f"{column} is not {length} hexadecimal digits for {_ids(table, wrong)}")
+    for column, (low, high) in _RANGES.items():
+        numbers = pd.to_numeric(table[column.value], errors="coerce")
+        if (wrong := (table[column.value] != "") & ~numbers.between(low, high)).any():
+            problems.append(f"{column} is no number from {low:g} to {high:g} for {_ids(table, wrong)}")
     for column in (Column.IMAGE, Column.MASK):
         if (wrong := table[column.value].map(_leaves_the_folder).astype(bool)).any():
             problems.append(f"{column} is not a path inside the dataset for {_ids(table, wrong)}")

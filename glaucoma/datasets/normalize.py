@@ -117,7 +117,7 @@ def _build(
     splits = assign(
         [one.image_id for one in taken], grouping.groups, labels, [one.source.split for one in taken], settings.split
     )
-    write_manifest(staging / MANIFEST_NAME, _manifest(taken, grouping, splits))
+    write_manifest(staging / MANIFEST_NAME, _manifest(taken, grouping, splits, layout.name))
     details = _details(intake, grouping, splits) | {
         "name": name,
         "layout": layout.name,
@@ -170,7 +170,7 @@ def _require_two_classes(labels: Sequence[Label], words: Sequence[str]) -> None:
     )
 
 
-def _manifest(taken: Sequence[Taken], grouping: Grouping, splits: Splits) -> pd.DataFrame:
+def _manifest(taken: Sequence[Taken], grouping: Grouping, splits: Splits, layout: str) -> pd.DataFrame:
     rows = []
     for one, group_name, split in zip(taken, grouping.groups, splits.of_image, strict=True):
         source, print_ = one.source, one.fingerprint
@@ -184,8 +184,11 @@ def _manifest(taken: Sequence[Taken], grouping: Grouping, splits: Splits) -> pd.
                 Column.PATIENT_ID: source.patient_id,
                 Column.EYE: source.eye,
                 Column.SITE: source.site,
+                Column.ORIGIN: source.origin or layout,
                 Column.SOURCE: str(source.source),
+                Column.SOURCE_PART: source.part,
                 Column.SPLIT: split,
+                Column.FOLD: "",
                 Column.GROUP: group_name,
                 Column.WIDTH: print_.width,
                 Column.HEIGHT: print_.height,
@@ -194,6 +197,10 @@ def _manifest(taken: Sequence[Taken], grouping: Grouping, splits: Splits) -> pd.
                 Column.PERCEPTUAL_HASH: print_.perceptual_hash,
                 Column.DISC_STATE: one.disc_state,
                 Column.CUP_STATE: one.cup_state,
+                Column.STATED_VERTICAL_CDR: source.stated_vertical_cdr,
+                Column.AGE_YEARS: source.age_years,
+                Column.IOP_MMHG: source.iop_mmhg,
+                Column.STATED_QUALITY: source.stated_quality,
             }
         )
     return pd.DataFrame(rows).rename(columns=str)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from glaucoma.datasets.masks import CanonicalMask
 from glaucoma.datasets.tree import Tree
-from glaucoma.schema import Eye, Label, Split
+from glaucoma.schema import Eye, Label, SourcePart, Split
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class SourceImage:
         site: Camera, hospital or collection, empty where not known.
         split: As the source gives it, or None.
         patient_from_name: The patient is read off the file's name and not stated by the source.
+        part: The half of a side-by-side stereo photograph that is meant, the whole file otherwise.
+        origin: The public dataset, where the layout or its tables tell; empty for the layout's own name.
+        stated_vertical_cdr: Vertical cup-to-disc ratio that the source states, 0 to 1.
+        age_years: Age at the photograph.
+        iop_mmhg: Intraocular pressure.
+        stated_quality: The source's word or score for the image's quality.
     """
 
     source: PurePosixPath
@@ -48,6 +54,12 @@ class SourceImage:
     split: Split | None = None
     mask: SourceMask | None = None
     patient_from_name: bool = False
+    part: SourcePart = SourcePart.WHOLE
+    origin: str = ""
+    stated_vertical_cdr: float | None = None
+    age_years: float | None = None
+    iop_mmhg: float | None = None
+    stated_quality: str = ""
 
 
 class Layout(Protocol):
