@@ -30,6 +30,7 @@ _FEWEST_IMAGES = 24
 BENCHMARKS = {
     "unpack": "unpacking:benchmark",
     "normalize": "reading:normalise",
+    "look-alikes": "lookalikes:benchmark",
     "validate": "reading:validate",
     "preprocess": "preparing:benchmark",
     "training": "training:benchmark",
@@ -112,12 +113,16 @@ def _table(results: list[Result]) -> Table:
     for one in results:
         table.add_row(
             one.stage,
-            f"{one.measured}: {_duration(one.measured_s)}",
-            f"{one.against}: {_duration(one.against_s)}",
+            f"{one.measured}: {_amount(one.measured_s, one.unit)}",
+            f"{one.against}: {_amount(one.against_s, one.unit)}",
             f"{one.ratio:.3g} ({one.ratio_low:.3g} to {one.ratio_high:.3g})",
             f"{one.n} / {one.rounds}",
         )
     return table
+
+
+def _amount(value: float, unit: str) -> str:
+    return _duration(value) if unit == "s" else f"{value:.3g} {unit}"
 
 
 def _duration(seconds: float) -> str:

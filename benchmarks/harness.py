@@ -42,6 +42,7 @@ class Comparison:
     Attributes:
         n: What one run works on, in words.
         rounds: How often each candidate's turn comes, after one turn that is not counted.
+        unit: Of what the candidates measure: "s", or another where they give numbers of their own, such as "MB".
     """
 
     stage: str
@@ -49,6 +50,7 @@ class Comparison:
     against: tuple[Candidate, ...]
     n: str
     rounds: int = 7
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Result:
     ratio_high: float
     n: str
     rounds: int
+    unit: str = "s"
 
 
 def compare(comparison: Comparison) -> list[Result]:
@@ -121,4 +124,5 @@ def _result(comparison: Comparison, other: Candidate, ours: Floats, theirs: Floa
         ratio_high=float(high),
         n=comparison.n,
         rounds=comparison.rounds,
+        unit=comparison.unit,
     )

@@ -18,6 +18,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from blocks.dvc_remote import DvcRemote
 from blocks.workspace import BLOCK_NAME, ArcWorkspace
 from glaucoma.workspace import Workspace
 
@@ -67,6 +68,12 @@ async def apply_workspace_block(workspace: Workspace) -> str:
     return f"block arc-workspace/{BLOCK_NAME}: {workspace.root}"
 
 
+async def apply_block_types() -> str:
+    """Registers the types of the blocks that people fill in themselves; what they filled in stays as it is."""
+    await _awaited(DvcRemote.register_type_and_schema())
+    return f"block type {DvcRemote.get_block_type_slug()}"
+
+
 async def _awaited(outcome: Any) -> Any:
     return await outcome if asyncio.iscoroutine(outcome) else outcome
 
@@ -95,6 +102,7 @@ async def apply(workspace: Workspace) -> list[str]:
     async with get_client() as client:
         lines = await apply_pools(client)
         lines.append(await apply_workspace_block(workspace))
+        lines.append(await apply_block_types())
         await asyncio.to_thread(apply_deployments)
         for name in declared_deployments():
             await client.read_deployment_by_name(name)  # raises where `prefect deploy` left one out

@@ -15,22 +15,24 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
+from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, worker_name
 from deployments.services import Service, marked, stop_rest
 from glaucoma.errors import ArcError
+from glaucoma.provenance import write_bytes
 from glaucoma.workspace import Workspace
 
 _START_TIMEOUT_S = 120.0
 _CANCEL_TIMEOUT_S = 60.0
 _GRACE_S = 20.0
-_LIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_PAUSED = "paused-pools"
+"""The file, among the services' pids, that names the pools which a `down` has paused and nobody has resumed yet."""
 
 
 def host_and_port() -> tuple[str, int]:
@@ -66,7 +68,10 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 def up(workspace: Workspace) -> None:
-    """Starts what does not run yet and brings the server to the declared state."""
+    """Starts what does not run yet and brings the server to the declared state.
+
+    Runs that a power cut or a kill left alive in the server's books are closed there before their worker starts.
+    """
     folder, variables = services_folder(workspace), environment(workspace)
     prefect = [sys.executable, "-m", "prefect"]
     server = Service("server", folder)
@@ -83,13 +88,16 @@ def up(workspace: Workspace) -> None:
     _say(f"server: {api_url()}")
     for line in asyncio.run(apply(workspace)):
         _say(line)
+    for line in asyncio.run(_close_lost_runs(folder)):
+        _say(line)
     for pool, declared in declared_pools().items():
         worker = Service(f"worker-{pool}", folder)
-        name = f"{pool}-{os.uname().nodename}"
+        name = worker_name(pool)
         limit = ["--limit", str(declared.worker_limit)] if declared.worker_limit else []
         worker.start([*prefect, "worker", "start", "--pool", pool, "--name", name, *limit], variables, PROJECT)
         worker.wait_until(lambda pool=pool: asyncio.run(_has_worker(pool)), _START_TIMEOUT_S, "online")  # type: ignore[misc]
         _say(f"worker: {name}")
+    asyncio.run(_resume_pools(folder))
     host, port = host_and_port()
     _say(f"\nPrefect's pages: http://{host}:{port}")
     _say(f"In a shell:      export PREFECT_API_URL={api_url()}")
@@ -98,12 +106,19 @@ def up(workspace: Workspace) -> None:
 
 
 def down(workspace: Workspace) -> None:
-    """Cancels what runs, so that every run has an end in the server's books; then ends workers, server and the rest."""
+    """Cancels what runs, so that every run has an end in the server's books; then ends workers, server and the rest.
+
+    The pools are paused from before the first cancel until the last worker has ended: nothing new starts meanwhile.
+    """
     folder = services_folder(workspace)
-    if _answers() and Service("server", folder).process() is not None:
+    alive = _answers() and Service("server", folder).process() is not None
+    if alive:
+        asyncio.run(_pause_pools(folder))
         asyncio.run(_cancel_runs())
     for pool in declared_pools():
         Service(f"worker-{pool}", folder).stop(_GRACE_S)
+    if alive:
+        asyncio.run(_resume_pools(folder))
     Service("server", folder).stop(_GRACE_S)
     stop_rest(folder, _GRACE_S)
     _say("Stopped. Nothing is left running.")
@@ -118,33 +133,50 @@ def status(workspace: Workspace) -> None:
     _say(f"{len(marked(folder))} processes in all; {len(declared_deployments())} deployments are declared")
 
 
-async def _cancel_runs() -> None:
+async def _pause_pools(folder: Path) -> None:
+    """Pauses the pools that a person has not paused already; their names lie in a file, should this be cut off."""
     async with get_client() as client:
         for pool in declared_pools():
             try:
-                await client.read_work_pool(pool)
+                if (await client.read_work_pool(pool)).is_paused:
+                    continue
             except ObjectNotFound:
                 continue
-            await client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))  # nothing new starts meanwhile
-        try:
-            await _cancel_and_wait(client)
-        finally:
-            for pool in declared_pools():
-                await client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+            write_bytes(folder / _PAUSED, "\n".join([*_paused(folder), pool]).encode())
+            await client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))
 
 
-async def _cancel_and_wait(client: PrefectClient) -> None:
-    live = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)))
-    runs = [run for run in await client.read_flow_runs(flow_run_filter=live) if run.parent_task_run_id is None]
-    for run in runs:
-        _say(f"cancelling {run.name}")
-        await client.set_flow_run_state(run.id, Cancelling())
-    deadline = time.monotonic() + _CANCEL_TIMEOUT_S
-    while await client.read_flow_runs(flow_run_filter=live):
-        if time.monotonic() > deadline:
-            _say(f"some runs did not end within {_CANCEL_TIMEOUT_S:.0f} s and are killed")
-            return
-        await asyncio.sleep(0.5)
+async def _resume_pools(folder: Path) -> None:
+    async with get_client() as client:
+        for pool in _paused(folder):
+            await client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+    (folder / _PAUSED).unlink(missing_ok=True)
+
+
+def _paused(folder: Path) -> list[str]:
+    path = folder / _PAUSED
+    return [name for name in path.read_text().split() if name in declared_pools()] if path.is_file() else []
+
+
+async def _close_lost_runs(folder: Path) -> list[str]:
+    gone = [worker_name(pool) for pool in declared_pools() if Service(f"worker-{pool}", folder).process() is None]
+    async with get_client() as client:
+        return await close_lost_runs(client, gone, runs_with_a_process())
+
+
+async def _cancel_runs() -> None:
+    live = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE)))
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=live):
+            if run.parent_task_run_id is None:
+                _say(f"cancelling {run.name}")
+                await client.set_flow_run_state(run.id, Cancelling())
+        deadline = time.monotonic() + _CANCEL_TIMEOUT_S
+        while await client.read_flow_runs(flow_run_filter=live):
+            if time.monotonic() > deadline:
+                _say(f"some runs did not end within {_CANCEL_TIMEOUT_S:.0f} s and are killed")
+                return
+            await asyncio.sleep(0.5)
 
 
 async def _has_worker(pool: str) -> bool:

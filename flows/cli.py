@@ -6,21 +6,24 @@ logs are on stderr, always.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliSettingsSource, CliUnknownArgs, SettingsError
 
+from flows.embedded import end_left_servers, mark_this_command
 from glaucoma.errors import ArcError, InputError
 from glaucoma.settings import PresetSettings, is_by_preset
 
@@ -60,6 +63,8 @@ def main(
     except InputError as error:
         return _complain(error)
     _quiet_tracebacks()
+    end_left_servers()
+    mark_this_command()
     try:
         result = flow(config)
     except ArcError as error:
@@ -110,18 +115,19 @@ def _given(config_type: type[PresetSettings], arguments: Sequence[str]) -> dict[
             "model_config": ConfigDict(extra="forbid"),
         },
     )
-    source = _CommandLine(
-        model,
-        cli_parse_args=list(arguments),
-        cli_prog_name=_program(),
-        cli_implicit_flags=True,
-        cli_kebab_case=True,
-        cli_enforce_required=False,
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_ignore_unknown_args=True,
-    )
     try:
+        source = _CommandLine(
+            model,
+            cli_parse_args=list(arguments),
+            cli_prog_name=_program(),
+            cli_implicit_flags=True,
+            cli_kebab_case=True,
+            cli_enforce_required=False,
+            cli_avoid_json=True,
+            cli_hide_none_type=True,
+            cli_ignore_unknown_args=True,
+            formatter_class=_Help,
+        )
         given = dict(source())
     except SettingsError as error:
         raise InputError(str(error), remedy=_SEE_HELP) from error
@@ -130,20 +136,45 @@ def _given(config_type: type[PresetSettings], arguments: Sequence[str]) -> dict[
     return given
 
 
+class _Help(argparse.HelpFormatter):
+    """Help that begins with what must be given, and leaves the dozens of other settings to the list below."""
+
+    def add_usage(
+        self, usage: str | None, actions: Iterable[argparse.Action], groups: Any, prefix: str | None = None
+    ) -> None:
+        needed = [f"{a.option_strings[-1]} {a.metavar}" for a in actions if (a.help or "").endswith("(required)")]
+        words = " ".join([self._prog, *needed, "[settings]"])
+        lines = textwrap.wrap(words, self._width - len("usage: "), subsequent_indent=" " * len("usage: "))
+        super().add_usage("\n".join(lines).replace("%", "%%"), [], [], prefix)
+
+
 class _CommandLine(CliSettingsSource[Any]):
     """pydantic-settings' command line, with choices shown as they are typed and no default where the preset decides."""
 
     def _metavar_format_recurse(self, obj: Any) -> str:
         if isinstance(obj, type) and issubclass(obj, Enum):
             return "{" + ",".join(str(member.value) for member in obj) + "}"
+        if get_origin(obj) in (tuple, list):
+            one = self._metavar_format_recurse(get_args(obj)[0])
+            return f"{one},{one},.." if one.isalpha() and one != "JSON" else "[..]"
         return str(super()._metavar_format_recurse(obj))
 
     def _help_format(self, field_name: str, field_info: FieldInfo, *args: Any, **kwargs: Any) -> str:
-        if is_by_preset(field_info) or field_info.default is None or field_info.default == "":
-            return (field_info.description or "").replace("%", "%%")
-        if isinstance(field_info.default, Enum):
-            return f"{field_info.description or ''} (default: {field_info.default.value})".replace("%", "%%")
+        described, default = field_info.description or "", field_info.default
+        if is_by_preset(field_info) or default is None or default == "":
+            return described.replace("%", "%%")
+        if isinstance(default, bool | Enum | tuple):
+            return f"{described} (default: {_as_typed(default, field_info.annotation)})".replace("%", "%%")
         return str(super()._help_format(field_name, field_info, *args, **kwargs))
+
+
+def _as_typed(value: bool | Enum | tuple[Any, ...], annotation: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Enum):
+        return str(value.value)
+    kind: TypeAdapter[Any] = TypeAdapter(annotation)
+    return json.dumps(kind.dump_python(value, mode="json"))
 
 
 def _program() -> str:

@@ -19,7 +19,7 @@ from glaucoma.workspace import Workspace
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.plan import check_models
-from tasks.remember import remember
+from tasks.remember import failure_remembered, remember
 from tasks.train import train
 
 
@@ -30,7 +30,8 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
-    return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
+    with failure_remembered(spec, workspace):
+        return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
 
 
 def run_experiment(

@@ -8,26 +8,33 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import IntakeConfig
-from flows.resolve import workspace_of
+from flows.drift import drift_against_reference
+from flows.resolve import remote_of, workspace_of
 from flows.results import IntakeResult, StageResult
 from tasks import normalize, preprocess, register, unpack, validate
 
 
 @flow(name="intake", flow_run_name="intake-{config.name}")
 def intake(config: IntakeConfig) -> IntakeResult:
-    """Unpack, normalize, validate, preprocess and register; what is there already is not made again."""
+    """Unpack, normalize, preprocess and register, each validated; what is there already is not made again."""
     workspace, name = workspace_of(config), config.name
+    remote = remote_of(config.registry)
     unpacked = unpack.unpack(config.archive, workspace, config.unpack)
     dataset = normalize.normalize(unpacked, name, workspace, config.normalize)
+    # After normalize, whose error about an unknown layout should not wait for Great Expectations to be loaded.
+    raw = validate.validate_raw(unpacked, name, workspace, config.validation)
     validated = validate.validate(dataset.folder, name, workspace, config.validation)
+    compared = drift_against_reference(validated, dataset.key, name, workspace, config.drift)
     prepared = preprocess.preprocess(dataset.folder, name, workspace, config.preprocess)
-    entry = register.register(dataset.folder, prepared.folder, name, workspace, config.registry)
+    checked = validate.validate_prepared(prepared.folder, name, workspace, config.validation)
+    entry = register.register(dataset.folder, prepared.folder, name, workspace, config.registry, remote)
+    done = (unpacked, dataset, raw, validated, compared, prepared, checked)
     return IntakeResult(
         name=name,
         dataset_key=dataset.key,
         prepared_key=prepared.key,
         prepared=prepared.folder,
-        stages=[StageResult.of(output) for output in (unpacked, dataset, validated, prepared)],
+        stages=[StageResult.of(output) for output in done if output is not None],
         registered_version=entry.version,
     )
 

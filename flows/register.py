@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import RegisterConfig
-from flows.resolve import dataset_folder, prepared_folder, workspace_of
+from flows.resolve import dataset_folder, kept_in_its_block, prepared_from, remote_of, workspace_of
 from glaucoma.datasets.registry import Registration
 from tasks import register as stage
 
@@ -18,8 +18,9 @@ def register(config: RegisterConfig) -> Registration:
     """Keep a dataset's version, and what was prepared from it, with DVC and in the registry."""
     workspace = workspace_of(config)
     dataset = dataset_folder(workspace, config.name, config.dataset)
-    prepared = prepared_folder(workspace, config.name, config.prepared)
-    entry: Registration = stage.register(dataset, prepared, config.name, workspace, config.registry)
+    prepared = prepared_from(workspace, config.name, dataset, config.prepared)
+    settings = kept_in_its_block(workspace, config.name, dataset.name, config.registry)
+    entry: Registration = stage.register(dataset, prepared, config.name, workspace, settings, remote_of(settings))
     return entry
 
 

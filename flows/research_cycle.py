@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from flows.intake import intake
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
 from glaucoma.errors import InputError, TrainingError
-from glaucoma.planning.cycle import CyclePlan
+from glaucoma.planning.cycle import CyclePlan, can_go_on
 from glaucoma.planning.propose import Proposal
 from glaucoma.planning.settings import Rules, load_rules
 from glaucoma.records.comparison import Comparison
+from glaucoma.records.ledger import Ledger
 from glaucoma.records.words import CycleStatus
 from glaucoma.reporting.conclude import promotion_vetoes
 from glaucoma.schema import Split
@@ -28,7 +30,7 @@ from glaucoma.workspace import Workspace
 from tasks.conclude import compare_experiments, conclude
 from tasks.evaluate import evaluate
 from tasks.plan import check_models, plan_cycle
-from tasks.remember import remember
+from tasks.remember import failure_remembered, remember
 
 
 @flow(name="research-cycle", flow_run_name="research-cycle-{config.name}")
@@ -50,9 +52,11 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
         look_at_test(comparison, plan, config, workspace)
     done = conclude(plan, comparisons, workspace, prepared, identity, config.preset.value, config.plan, config.train)
     if done.record.status is not CycleStatus.COMPLETED:
+        goes_on = can_go_on(Ledger(workspace.ledger_url), plan)
+        then = f"takes {plan.cycle_id} up again" if goes_on else "tries other experiments"
         raise TrainingError(
             f"{done.record.failure} {'; '.join(done.record.learned)}",
-            remedy=f"see {done.report_path}; the same command takes {plan.cycle_id} up again",
+            remedy=f"see {done.report_path}; the same command {then}",
         )
     return CycleResult.of(done)
 
@@ -75,10 +79,10 @@ def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
 def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspace) -> None:
     """Runs one proposed experiment; its failure is written down and does not end the cycle."""
     try:
-        run_experiment(proposal.spec, workspace, config.train.execution, config.evaluate, config.explain)
+        with failure_remembered(proposal.spec, workspace):
+            run_experiment(proposal.spec, workspace, config.train.execution, config.evaluate, config.explain)
     except Exception as error:  # noqa: BLE001  whatever it was, the other experiments go on and the ledger keeps the reason
         get_run_logger().error("%s failed: %s", proposal.experiment_id, error)
-        remember(proposal.spec, workspace, failure=f"{type(error).__name__}: {error}")
 
 
 def look_at_test(comparison: Comparison, plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace) -> None:
@@ -102,4 +106,4 @@ def look_at_test(comparison: Comparison, plan: CyclePlan, config: ResearchCycleC
 
 
 if __name__ == "__main__":
-    sys.exit(main(research_cycle, ResearchCycleConfig, show=show_cycle))
+    sys.exit(main(research_cycle, ResearchCycleConfig, show=partial(show_cycle, arguments=sys.argv[1:])))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from blocks.dvc_remote import remote_in_block
 from blocks.workspace import default_workspace_path
 from flows.configs import FlowConfig
+from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration
+from glaucoma.datasets.remote import Remote
+from glaucoma.errors import IntegrityError
 from glaucoma.provenance import StageOutput, read_record
 from glaucoma.workspace import Workspace
 
@@ -30,3 +34,42 @@ def dataset_folder(workspace: Workspace, name: str, key: str | None) -> Path:
 def prepared_folder(workspace: Workspace, name: str, key: str | None) -> Path:
     """The prepared dataset of that name and key; the newest without a key."""
     return workspace.find(workspace.prepared(name), key, f"prepared dataset {name}")
+
+
+def prepared_from(workspace: Workspace, name: str, dataset: Path, key: str | None) -> Path | None:
+    """The prepared dataset of that key; without one the newest that was prepared from `dataset`, if there is any."""
+    if key is not None:
+        return prepared_folder(workspace, name, key)
+    made = [path for path in workspace.prepared(name).glob("[0-9a-f]*/prepared.json") if _made_from(path, dataset)]
+    return max((path.parent for path in made), key=lambda folder: (folder.stat().st_mtime, folder.name), default=None)
+
+
+def _made_from(record: Path, dataset: Path) -> bool:
+    try:
+        return read_record(record).inputs.get("dataset") == dataset.name
+    except IntegrityError:  # a damaged one is no choice; naming its key says what is wrong with it
+        return False
+
+
+def remote_of(settings: RemoteSettings) -> Remote | None:
+    """The remote that the settings name, with the keys of its block; None where they name none."""
+    if settings.remote_block:
+        return remote_in_block(settings.remote_block)
+    return Remote(settings.remote_url) if settings.remote_url else None
+
+
+def kept_in_its_block(workspace: Workspace, name: str, version: str, settings: RegisterSettings) -> RegisterSettings:
+    """The settings, with the block that the version was registered with where it is to be pushed there again."""
+    if not settings.push_again or settings.remote_url or settings.remote_block:
+        return settings
+    entry = find_registration(name, version, workspace)
+    named = {"remote_block": entry.remote_block} if entry.remote_block else {"remote_url": entry.remote}
+    return settings.model_copy(update=named)
+
+
+def remote_of_version(workspace: Workspace, name: str, version: str | None, settings: RemoteSettings) -> Remote | None:
+    """The remote of the settings, else the block that the version was registered with; None where there is neither."""
+    entry = find_registration(name, version, workspace)
+    if settings.remote_url is None and settings.remote_block is None and entry.remote_block is not None:
+        return remote_in_block(entry.remote_block)
+    return remote_of(settings)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glaucoma.datasets.integrity import Check
+from glaucoma.datasets.pair_judgements import Recorded
+from glaucoma.datasets.restoring import Restored
+from glaucoma.datasets.versions import DatasetInfo, Version
+from glaucoma.errors import shown_bytes
 from glaucoma.evaluation.result import Evaluation, Metric
 from glaucoma.explanation.result import Explanation
 from glaucoma.provenance import StageOutput
@@ -52,6 +61,21 @@ class StageResult(Result):
         )
 
 
+class JudgeResult(Result):
+    """What was kept of a person's judgements."""
+
+    name: str
+    file: Path
+    new: int = Field(description="Judgements written.")
+    unchanged: int = Field(description="Pairs of which the same had been said before.")
+    total: int = Field(description="Pairs of which anything has been said.")
+
+    @classmethod
+    def of(cls, name: str, done: Recorded) -> JudgeResult:
+        """The result of recording judgements."""
+        return cls(name=name, file=done.file, new=done.new, unchanged=done.unchanged, total=done.total)
+
+
 class IntakeResult(Result):
     """A dataset that is ready for experiments."""
 
@@ -61,6 +85,35 @@ class IntakeResult(Result):
     prepared: Path
     stages: list[StageResult]
     registered_version: str
+
+
+class RestoreResult(Result):
+    """A registered version that is in the workspace again."""
+
+    name: str
+    version: str
+    prepared_key: str | None
+    folders: list[Path]
+    restored: list[Path] = Field(description="Those that were brought back; the others were there.")
+
+    @classmethod
+    def of(cls, done: Restored) -> RestoreResult:
+        """The result of a restored version."""
+        entry = done.entry
+        return cls(
+            name=entry.name,
+            version=entry.version,
+            prepared_key=entry.prepared_key,
+            folders=done.folders,
+            restored=done.restored,
+        )
+
+
+class DatasetsResult(Result):
+    """Every registered version."""
+
+    registry: Path
+    versions: list[Version]
 
 
 class TrainResult(Result):
@@ -172,8 +225,12 @@ def show_metrics(result: EvaluateResult | ExplainResult) -> None:
     sys.stdout.write(f"  files: {result.folder}\n")
 
 
-def show_cycle(result: CycleResult) -> None:
-    """Prints the table of experiments, the report's path, and the command for the next step."""
+def show_cycle(result: CycleResult, arguments: Sequence[str] = ()) -> None:
+    """Prints the table of experiments, the report's path, and the command for the next step.
+
+    Args:
+        arguments: The command line of this cycle: the same again is the next round.
+    """
     from rich.console import Console
 
     from glaucoma.reporting.table import experiments_table
@@ -183,8 +240,62 @@ def show_cycle(result: CycleResult) -> None:
     for sentence in result.record.learned:
         console.print(f"- {sentence}", highlight=False, markup=False)
     sys.stdout.write(f"\nReport: {result.report_path}\n")
-    name, preset = result.record.dataset.name, result.record.preset
-    workspace = result.report_path.parents[2]
-    sys.stdout.write(
-        f"Next round: python -m flows.research_cycle --name {name} --preset {preset} --workspace {workspace}\n"
-    )
+    again = list(arguments)
+    if not any(argument.split("=")[0] == "--workspace" for argument in again):
+        again += ["--workspace", str(result.report_path.parents[2])]
+    sys.stdout.write(f"Next round: python -m flows.research_cycle {shlex.join(again)}\n")
+
+
+def show_restore(result: RestoreResult) -> None:
+    """Prints which folders came back and which were there."""
+    sys.stdout.write(f"{result.name} version {result.version}\n")
+    for folder in result.folders:
+        sys.stdout.write(f"  {'restored' if folder in result.restored else 'was there'}: {folder}\n")
+
+
+def show_datasets(result: DatasetsResult) -> None:
+    """Prints a block of two lines a version, the newest of a dataset last."""
+    if not result.versions:
+        sys.stdout.write(f"Nothing is registered in {result.registry}\n")
+    for one in result.versions:
+        judged = {True: "valid", False: "not valid", None: "not validated"}[one.validated]
+        there = "in the workspace" if one.in_workspace else "not in the workspace"
+        sys.stdout.write(
+            f"{one.name}  {one.version}  {one.registered_at:%Y-%m-%d %H:%M} UTC\n"
+            f"  {one.files} files, {shown_bytes(one.bytes)}, {judged}, {there}\n"
+            f"  remote: {one.remote or 'not pushed'}\n"
+        )
+
+
+def show_dataset_info(info: DatasetInfo) -> None:
+    """Prints one version: counts, lineage, places, validations."""
+    entry = info.entry
+    lines = [
+        f"{entry.name} version {entry.version}, registered {entry.registered_at:%Y-%m-%d %H:%M} UTC",
+        f"  {entry.files} files, {shown_bytes(entry.bytes)}",
+        f"  manifest SHA-256 {entry.manifest_sha256}",
+        f"  remote: {entry.remote or 'not pushed'}" + (f" at {entry.endpoint_url}" if entry.endpoint_url else ""),
+    ]
+    lines += [f"  block: {entry.remote_block}"] if entry.remote_block else []
+    for place in info.places:
+        lines.append(f"  {'there' if place.present else 'not there'}: {place.folder}")
+        lines.append(f"    sums: {place.sums}" + ("" if place.files is not None else " (missing or damaged)"))
+    details = [
+        f"made by {step.stage} {step.key}: " + ", ".join(f"{value} {what}" for what, value in step.counts.items())
+        for step in info.lineage
+    ]
+    details += [
+        f"{one.stage} {one.key}: {'passed' if one.passed else 'failed'}, "
+        f"{one.critical} critical, {one.warnings} warnings"
+        for one in info.validations
+    ] or ["never validated here"]
+    width = shutil.get_terminal_size().columns
+    lines += [textwrap.fill(line, width, initial_indent="  ", subsequent_indent="    ") for line in details]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def show_check(found: Check) -> None:
+    """Prints what was read; what differs is an error and never comes here."""
+    sys.stdout.write(f"{found.name} version {found.version}: {found.files} files read, all as registered\n")
+    for place in found.checked:
+        sys.stdout.write(f"  {place}" + (f": {found.remote_url}" if place == "remote" else "") + "\n")

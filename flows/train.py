@@ -12,7 +12,7 @@ from flows.resolve import prepared_folder, workspace_of
 from flows.results import TrainResult
 from glaucoma.training.spec import spec_from
 from tasks.plan import check_models
-from tasks.remember import remember
+from tasks.remember import failure_remembered, remember
 from tasks.train import train as train_stage
 
 
@@ -23,7 +23,8 @@ def train(config: TrainConfig) -> TrainResult:
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
-    experiment = train_stage(spec, workspace, config.train.execution)
+    with failure_remembered(spec, workspace):
+        experiment = train_stage(spec, workspace, config.train.execution)
     remember(spec, workspace)
     return TrainResult.of(experiment)
 

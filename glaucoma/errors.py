@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import ValidationError
+
+_SHOWN_PROBLEMS = 3
+_SHOWN_CHARACTERS = 200
+
 
 class ArcError(Exception):
     """The base of every error that ARC raises on purpose.
@@ -84,6 +89,10 @@ class TrainingError(ArcError):
     """Training ended without a model for a reason that another attempt would meet again (divergence, bad data)."""
 
 
+class GpuMemoryError(TrainingError):
+    """The GPU's memory does not hold a step of the training; the same batch size would end the same way."""
+
+
 class TransientError(ArcError):
     """Something that can pass: a lost process, a time limit, a CUDA error, an unreachable remote."""
 
@@ -100,3 +109,35 @@ def is_retryable(error: BaseException) -> bool:
         permanent = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}
         return error.errno not in permanent
     return isinstance(error, TimeoutError)
+
+
+def is_outside_cause(error: BaseException) -> bool:
+    """True where an error says nothing of the work itself: what can pass, a full disk, damaged files, I/O.
+
+    The same work may succeed once that has passed or is mended.
+    """
+    return isinstance(error, TransientError | DiskSpaceError | IntegrityError | OSError)
+
+
+def shown_bytes(count: float) -> str:
+    """A number of bytes for a person, in powers of 1000: `999 bytes`, `1.5 kB`, `20.0 MB`, `3.2 GB`, `1.1 TB`."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if count / size < 999.95:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e12:.1f} TB"
+
+
+def problems(error: BaseException) -> str:
+    """What a parser or a check says, in one line: of a long list of problems the first three, each with its field."""
+    if not isinstance(error, ValidationError):
+        return _cut(" ".join(str(error).split()) or type(error).__name__)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [": ".join(filter(None, (".".join(map(str, one["loc"])), _cut(one["msg"])))) for one in found]
+    more = f" and {len(lines) - _SHOWN_PROBLEMS} more" if len(lines) > _SHOWN_PROBLEMS else ""
+    return "; ".join(lines[:_SHOWN_PROBLEMS]) + more
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS].rstrip() + " ..."

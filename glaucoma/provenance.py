@@ -27,7 +27,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from glaucoma.errors import DiskSpaceError, IntegrityError
+from glaucoma.errors import DiskSpaceError, IntegrityError, problems, shown_bytes
 from glaucoma.workspace import Workspace
 
 _PACKAGE = "glaucoma"
@@ -89,7 +89,7 @@ def run_stage(
 
     `build` writes into a fresh staging folder beside the final one; an error in it leaves nothing. What a killed
     process left in staging is removed by the next one that wants the same key. Two that want the same key at once
-    share the work.
+    share the work. The folder's time says when it was last made or asked for: `Workspace.find` takes the newest.
 
     Args:
         module: The stage's main module; its code and imports are part of the key.
@@ -100,7 +100,9 @@ def run_stage(
     folder = parent / key
     with exclusive(workspace.locks / f"{stage}-{parent.name}-{key}.lock"):
         if (folder / record_name).is_file():
-            return StageOutput(folder, read_record(folder / record_name), reused=True)
+            found = StageOutput(folder, read_record(folder / record_name), reused=True)
+            os.utime(folder)
+            return found
         parent.mkdir(parents=True, exist_ok=True)
         for leftover in parent.glob(f".{key}.partial*"):
             remove_tree(leftover)
@@ -122,6 +124,7 @@ def run_stage(
                 details=built.details,
             )
             write_json(staging / record_name, record.model_dump(mode="json"))
+            os.utime(staging)
             staging.rename(folder)
             sync_folder(parent)
         except BaseException:
@@ -146,7 +149,7 @@ def read_record(path: Path) -> StageRecord:
         return StageRecord.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise IntegrityError(
-            f"{path} is not a valid stage record ({error})",
+            f"{path} is not a valid stage record ({problems(error)})",
             remedy="remove its folder and run the stage again",
         ) from error
 
@@ -273,8 +276,8 @@ def require_disk_space(folder: Path, needed_bytes: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed_bytes * 1.1:
         raise DiskSpaceError(
-            f"{free / 1e9:.2f} GB free at {place}",
-            expected=f"at least {needed_bytes * 1.1 / 1e9:.2f} GB for {what}",
+            f"{shown_bytes(free)} free at {place}",
+            expected=f"at least {shown_bytes(needed_bytes * 1.1)} for {what}",
             consequence="Nothing was written",
             remedy="free some space there, or name another place with --workspace or ARC_WORKSPACE",
         )

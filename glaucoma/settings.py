@@ -2,19 +2,44 @@
 
 A field whose value depends on the preset is declared with `by_preset`. It has no fixed default in the JSON schema, so a
 form leaves it empty and sends nothing, and an empty value means "what the preset says". A value that is given wins.
+A switch cannot be left empty, so a form would send "off": such a field is a `PresetBool`, which may be null in a form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 from glaucoma.schema import Preset
 
 _PRESETS = "presets"
+_UNITS = {"s", "px", "kb"}
+_ACRONYMS = {"auc", "cdr", "dri", "gpu", "id", "url"}
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # ~somebody whom this machine does not know
+        raise ValueError(f"{path}: {error}") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_expanded)]
+"""A path as people write it: `~` is their home folder, in forms and YAML files too, where no shell expands it."""
+
+PresetBool = Annotated[bool, WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]})]
+"""True or false by `by_preset`; null, in a form alone, is "what the preset says"."""
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed, in a form or on a command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 class _Default:
@@ -31,11 +56,11 @@ class _Default:
 def by_preset(*, smoke: Any, base: Any, large: Any, description: str, **constraints: Any) -> Any:
     """A pydantic field whose value follows the preset unless it is given; bounds go into `constraints`."""
     values = {Preset.SMOKE.value: smoke, Preset.BASE.value: base, Preset.LARGE.value: large}
-    shown = ", ".join(f"{name} {value}" for name, value in values.items())
+    shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
     return Field(
         default_factory=_Default(base),
         description=f"{description} By preset: {shown}.",
-        json_schema_extra={_PRESETS: values},
+        json_schema_extra={_PRESETS: values, **({"default": None} if isinstance(base, bool) else {})},
         **constraints,
     )
 
@@ -45,10 +70,17 @@ def is_by_preset(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, Mapping) and _PRESETS in field.json_schema_extra
 
 
+def _title(name: str, field: FieldInfo | ComputedFieldInfo) -> str:
+    """What a form calls a field: `stall_timeout_s` is "Stall timeout (s)"."""
+    *words, last = [word.upper() if word in _ACRONYMS else word for word in name.split("_")]
+    title = " ".join([*words, f"({last})" if last in _UNITS and words else last])
+    return title[0].upper() + title[1:]
+
+
 class Settings(BaseModel):
     """Settings of one stage: made once, checked when made, never changed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", field_title_generator=_title)
 
     @classmethod
     def for_preset(cls, preset: Preset | str, **given: Any) -> Self:

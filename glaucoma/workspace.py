@@ -75,13 +75,25 @@ class Workspace:
     def validations(self, name: str) -> Path:
         return self.root / "validations" / checked_name(name)
 
+    def judgements(self, name: str) -> Path:
+        """What people said of pairs of photographs in datasets of that name."""
+        return self.root / "judgements" / f"{checked_name(name)}.yaml"
+
+    def drifts(self, name: str) -> Path:
+        return self.root / "drifts" / checked_name(name)
+
     def prepared(self, name: str) -> Path:
         return self.root / "prepared" / checked_name(name)
 
     def find(self, parent: Path, key: str | None, what: str) -> Path:
-        """The finished folder `parent/key`; without a key the newest one. `NotFoundError` lists what is there."""
+        """The finished folder `parent/key`; without a key the newest one. `NotFoundError` lists what is there.
+
+        The newest is the one that a stage last made or found again, so taking in an older archive again makes its
+        outputs the newest.
+        """
         there = sorted(
-            (p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.stat().st_mtime
+            (p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")),
+            key=lambda p: (p.stat().st_mtime_ns, p.name),
         )
         if key is None and there:
             return there[-1]

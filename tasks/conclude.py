@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from tasks.stage import artifact_key, stage_task
+from tasks.stage import artifact_key, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.evaluation.settings import EvaluateSettings
@@ -29,14 +29,15 @@ def compare_experiments(plan: CyclePlan, workspace: Workspace, settings: Evaluat
     ledger = Ledger(workspace.ledger_url)
     comparisons = compare_tasks(ledger, plan, workspace, replicates=settings.replicates, seed=settings.seed)
     for comparison in comparisons:
-        create_table_artifact(
-            table=[
-                {"rank": r.rank, "experiment": r.experiment_id, comparison.metric: str(r.score)}
-                for r in comparison.ranking
-            ],
-            key=artifact_key("ranking", plan.cycle_id, comparison.task),
-            description=f"**{comparison.task}** of {plan.cycle_id}, ranked on validation",
-        )
+        with shown_if_possible():
+            create_table_artifact(
+                table=[
+                    {"rank": r.rank, "experiment": r.experiment_id, comparison.metric: str(r.score)}
+                    for r in comparison.ranking
+                ],
+                key=artifact_key("ranking", plan.cycle_id, comparison.task),
+                description=f"**{comparison.task}** of {plan.cycle_id}, ranked on validation",
+            )
         for sentence in comparison.sentences:
             get_run_logger().info("%s", sentence)
     return comparisons
@@ -61,14 +62,15 @@ def conclude(
         Ledger(workspace.ledger_url), plan, comparisons, workspace,
         prepared=prepared, config=config, preset=preset, plan_settings=settings, train=train,
     )  # fmt: skip
-    create_link_artifact(
-        link=done.report_path.as_uri(), link_text=str(done.report_path), key=artifact_key("report", plan.cycle_id),
-        description=f"Report of {plan.cycle_id}: a file on the machine that ran it",
-    )  # fmt: skip
     lines = [f"# {plan.cycle_id}", "## Learned", *(f"- {s}" for s in done.record.learned)]
     lines += ["## Next", *(f"- {s}" for s in done.record.next), f"Report: `{done.report_path}`"]
-    create_markdown_artifact(
-        "\n\n".join(lines), key=artifact_key("cycle", plan.cycle_id), description="What was learned"
-    )
+    with shown_if_possible():
+        create_link_artifact(
+            link=done.report_path.as_uri(), link_text=str(done.report_path), key=artifact_key("report", plan.cycle_id),
+            description=f"Report of {plan.cycle_id}: a file on the machine that ran it",
+        )  # fmt: skip
+        create_markdown_artifact(
+            "\n\n".join(lines), key=artifact_key("cycle", plan.cycle_id), description="What was learned"
+        )
     get_run_logger().info("Report: %s", done.report_path)
     return done

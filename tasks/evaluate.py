@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from glaucoma.schema import Split
-from tasks.stage import ProgressArtifact, artifact_key, stage_task
+from tasks.stage import ProgressArtifact, artifact_key, found_again, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.evaluation.result import Evaluation
@@ -35,10 +35,15 @@ def evaluate(
         write_look(experiment, workspace, look_reason or "asked for by hand", at=datetime.now(UTC))
     progress = ProgressArtifact(artifact_key("evaluate", name), f"Evaluating {name} on {split}")
     found = evaluate_experiment(experiment, workspace, settings, split=split, report=progress)
-    create_table_artifact(
-        table=metric_rows(found), key=artifact_key("metrics", name, split), description=f"**{name}** on {split}"
-    )
-    get_run_logger().info("%s on %s: %s %s", name, split, found.primary, found.primary_metric)
+    rows = metric_rows(found)
+    with shown_if_possible():
+        create_table_artifact(
+            table=rows, key=artifact_key("metrics", name, split), description=f"**{name}** on {split}"
+        )
+    line = f"{name} on {split}: {found.primary} {found.primary_metric}"
+    if found.reused:
+        return found_again(found, f"{line} (already there, key {found.key})")
+    get_run_logger().info("%s", line)
     return found
 
 

@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from glaucoma.schema import Split
-from tasks.stage import ProgressArtifact, artifact_key, stage_task
+from tasks.stage import ProgressArtifact, artifact_key, found_again, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.explanation.result import Explanation
@@ -34,12 +34,13 @@ def explain(experiment: Experiment, workspace: Workspace, settings: ExplainSetti
         write_look(experiment, workspace, "explained by hand", at=datetime.now(UTC))
     progress = ProgressArtifact(artifact_key("explain", name), f"Explaining {name}")
     found = explain_experiment(experiment, workspace, settings, split=split, report=progress)
-    create_markdown_artifact(
-        explanation_markdown(found, experiment),
-        key=artifact_key("explanation", name),
-        description=f"Where {name} looks",
-    )
-    get_run_logger().info("Explained %s: %d overlays", name, len(found.overlays))
+    page = explanation_markdown(found, experiment)
+    with shown_if_possible():
+        create_markdown_artifact(page, key=artifact_key("explanation", name), description=f"Where {name} looks")
+    line = f"Explained {name}: {len(found.overlays)} overlays"
+    if found.reused:
+        return found_again(found, f"{line} (already there, key {found.key})")
+    get_run_logger().info("%s", line)
     return found
 
 

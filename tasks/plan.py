@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
-from prefect.states import Completed
 
-from tasks.stage import artifact_key, stage_task
+from tasks.stage import artifact_key, found_again, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.planning.settings import PlanSettings, Rules
@@ -45,11 +44,12 @@ def plan_cycle(
         ledger, workspace, name=name, prepared=prepared, config=config, plan=settings, train=train, rules=rules
     )
     proposals = cycle.plan.proposals
-    create_table_artifact(
-        table=[{"experiment": p.experiment_id, "novelty": p.novelty.value, "why": p.reason} for p in proposals],
-        key=artifact_key("plan", cycle.plan.cycle_id),
-        description=f"**{cycle.plan.cycle_id}**: what is tried, and why",
-    )
+    with shown_if_possible():
+        create_table_artifact(
+            table=[{"experiment": p.experiment_id, "novelty": p.novelty.value, "why": p.reason} for p in proposals],
+            key=artifact_key("plan", cycle.plan.cycle_id),
+            description=f"**{cycle.plan.cycle_id}**: what is tried, and why",
+        )
     logger = get_run_logger()
     logger.info(
         "%s %s: %d experiments", "Goes on with" if cycle.resumed else "Planned", cycle.plan.cycle_id, len(proposals)
@@ -59,5 +59,5 @@ def plan_cycle(
     for note in cycle.plan.notes:
         logger.warning("%s", note)
     if cycle.resumed:
-        return Completed(name="Cached", message=f"{cycle.plan.cycle_id} was planned already", data=cycle.plan)
+        return found_again(cycle.plan, f"{cycle.plan.cycle_id} was planned already")
     return cycle.plan

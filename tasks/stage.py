@@ -66,17 +66,30 @@ def stage_task(
 def can_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Prefect's question before a retry: is this an error that another attempt may survive?"""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, BaseException) and is_retryable(error)
+    return isinstance(error, BaseException) and (is_retryable(error) or is_server_away(error))
+
+
+def is_server_away(error: BaseException) -> bool:
+    """True where Prefect's server could not be reached or was not well, which says nothing of the work itself."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code == httpx.codes.TOO_MANY_REQUESTS
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # Prefect's "Failed to reach API at .."
+        return is_server_away(error.__cause__)
+    return isinstance(error, httpx.TransportError | ConnectionError)
 
 
 def finished(output: StageOutput, line: str) -> StageOutput | State[StageOutput]:
     """The task's value; where the output was there already, in a state that the UI shows as Cached."""
-    logger = get_run_logger()
     if output.reused:
-        logger.info("%s (already there, key %s)", line, output.key)
-        return Completed(name="Cached", message=f"{output.folder.name} was there already", data=output)
-    logger.info("%s (%.1f s, key %s)", line, output.record.duration_s, output.key)
+        return found_again(output, f"{line} (already there, key {output.key})")
+    get_run_logger().info("%s (%.1f s, key %s)", line, output.record.duration_s, output.key)
     return output
+
+
+def found_again(value: Any, line: str) -> State[Any]:
+    """The task's value, which nothing had to be done for, in a state that the UI shows as Cached."""
+    get_run_logger().info("%s", line)
+    return Completed(name="Cached", message=line, data=value)
 
 
 @contextlib.contextmanager
@@ -85,7 +98,11 @@ def shown_if_possible() -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, PrefectException, OSError) as error:
-        get_run_logger().warning("Not shown in the UI: %s", error)
+        get_run_logger().warning("Not shown in the UI: %r", error)
+    except RuntimeError as error:
+        if not is_server_away(error):
+            raise
+        get_run_logger().warning("Not shown in the UI: %r", error)
 
 
 class ProgressArtifact:

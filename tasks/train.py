@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
-from prefect.states import Completed
 
-from tasks.stage import ProgressArtifact, artifact_key, shown_if_possible, stage_task
+from tasks.stage import ProgressArtifact, artifact_key, found_again, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
     from glaucoma.training.progress_log import TrainingProgress
@@ -24,7 +23,7 @@ _TABLE_EVERY_S = 5.0
 def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
     """Trains, resumes, or finds the experiment finished. The watchdog in `glaucoma.training` keeps the time limits."""
     from glaucoma.training.spec import experiment_id
-    from glaucoma.training.supervise import is_complete
+    from glaucoma.training.supervise import is_complete, other_code
     from glaucoma.training.supervise import train as train_experiment
 
     name = experiment_id(spec)
@@ -33,8 +32,11 @@ def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettin
     experiment = train_experiment(spec, workspace, execution, report=show)
     metadata = experiment.metadata
     if not show.heard and is_complete(experiment):
-        logger.info("%s was trained already", name)
-        return Completed(name="Cached", message=f"{name} was trained already", data=experiment)
+        if warning := other_code(experiment):
+            logger.warning("%s", warning)
+            with shown_if_possible():
+                create_markdown_artifact(warning, key=artifact_key("other-code", name), description="Trained before")
+        return found_again(experiment, f"{name} was trained already")
     epoch = metadata.checkpoint.epoch if metadata.checkpoint else None
     logger.info("Trained %s in %.1f s; best epoch %s", name, metadata.duration_s, epoch)
     return experiment

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glaucoma.archives.unpack import unpack as unpack_archive
+from glaucoma.errors import shown_bytes
 from tasks.stage import ProgressArtifact, artifact_key, finished, stage_task
 
 if TYPE_CHECKING:
@@ -19,4 +20,4 @@ def unpack(archive: Path, workspace: Workspace, settings: UnpackSettings) -> Any
     progress = ProgressArtifact(artifact_key("unpack", archive.stem), f"Unpacking {archive.name}")
     output = unpack_archive(archive, workspace, settings, report=progress)
     counts = output.record.counts
-    return finished(output, f"Unpacked {archive.name}: {counts['files']} files, {counts['bytes'] / 1e6:.1f} MB")
+    return finished(output, f"Unpacked {archive.name}: {counts['files']} files, {shown_bytes(counts['bytes'])}")

@@ -1,4 +1,4 @@
-"""A full disk while writing, told apart from other I/O errors."""
+"""Too little disk space: asked for before writing, and told apart from other I/O errors while writing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,45 @@ from pathlib import Path
 
 from glaucoma.errors import DiskSpaceError
 
+_MARGIN = 1.1
+"""A file system needs more than the bytes of its files."""
+_REMEDY = "free some space there, or name another place with --workspace or ARC_WORKSPACE"
+
+
+def readable_bytes(count: float) -> str:
+    """`count` with three digits and the unit that suits it: `12 bytes`, `4.5 kB`, `730 MB`, `12.3 GB`."""
+    if count < 1000:
+        return f"{int(count)} bytes"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5 or unit == "TB":
+            break
+    return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+
+
+def require_space(folder: Path, needed_bytes: int, what: str, final: Path) -> None:
+    """`DiskSpaceError` unless `needed_bytes` and a tenth more are free where `folder` lies.
+
+    Args:
+        final: The place to name in the message, where `folder` is a hidden one on the way to it.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes * _MARGIN:
+        raise DiskSpaceError(
+            f"{readable_bytes(free)} free at {final}",
+            expected=f"at least {readable_bytes(needed_bytes * _MARGIN)} for {what}",
+            consequence="Nothing was written",
+            remedy=_REMEDY,
+        )
+
 
 @contextlib.contextmanager
 def full_disk_named(folder: Path, what: str) -> Iterator[None]:
-    """Turns "no space left" and "quota exceeded" inside the block into `DiskSpaceError`; other errors pass."""
+    """Turns "no space left" and "quota exceeded" inside the block into `DiskSpaceError`; other errors pass.
+
+    Args:
+        folder: The place to name in the message: one that is still there afterwards.
+    """
     try:
         yield
     except OSError as error:
@@ -21,7 +56,7 @@ def full_disk_named(folder: Path, what: str) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise DiskSpaceError(
-            f"The disk or the quota at {folder} filled up while {what} ({free / 1e9:.2f} GB free now)",
+            f"The disk or the quota at {folder} filled up while {what} ({readable_bytes(free)} free now)",
             consequence="What was written is removed",
-            remedy="free some space there, or name another place with --workspace or ARC_WORKSPACE",
+            remedy=_REMEDY,
         ) from error

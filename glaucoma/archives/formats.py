@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import struct
-import tarfile
-import zlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, cast
 
+from glaucoma.archives.streams import BrokenStreamError, Compression, decompressed
+from glaucoma.archives.tar_headers import TAR_BLOCK, has_tar_checksum
+from glaucoma.archives.zip_directory import read_directory
 from glaucoma.errors import ArchiveError
-
-
-class Compression(StrEnum):
-    """What lies around a tar archive."""
-
-    NONE = ""
-    GZIP = "gzip"
-    BZIP2 = "bzip2"
-    XZ = "xz"
 
 
 class ArchiveFormat(StrEnum):
@@ -30,38 +17,64 @@ class ArchiveFormat(StrEnum):
 
     ZIP = "zip"
     TAR = "tar"
+    SEVEN_ZIP = "7z"
+    RAR = "rar"
 
 
-BROKEN_STREAM = (EOFError, OSError, zlib.error, lzma.LZMAError)
-"""What the decompressors raise on a damaged or cut-off stream; `OSError` without `errno` in gzip's and bzip2's case."""
+@dataclass(frozen=True)
+class Kind:
+    """A format, and the compression around it (only a tar has one)."""
 
-_COMPRESSIONS = (
-    (b"\x1f\x8b", Compression.GZIP),
-    (b"BZh", Compression.BZIP2),
-    (b"\xfd7zXZ\x00", Compression.XZ),
+    format: ArchiveFormat
+    compression: Compression = Compression.NONE
+
+
+_MAGICS = (
+    (b"PK\x03\x04", Kind(ArchiveFormat.ZIP)),
+    (b"PK\x05\x06", Kind(ArchiveFormat.ZIP)),
+    (b"7z\xbc\xaf\x27\x1c", Kind(ArchiveFormat.SEVEN_ZIP)),
+    (b"Rar!\x1a\x07", Kind(ArchiveFormat.RAR)),
+    (b"\x1f\x8b", Kind(ArchiveFormat.TAR, Compression.GZIP)),
+    (b"BZh", Kind(ArchiveFormat.TAR, Compression.BZIP2)),
+    (b"\xfd7zXZ\x00", Kind(ArchiveFormat.TAR, Compression.XZ)),
+    (b"\x28\xb5\x2f\xfd", Kind(ArchiveFormat.TAR, Compression.ZSTD)),
 )
-_NAMED_BUT_NOT_READ = (
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard"),
-    (b"\x04\x22\x4d\x18", "compressed with LZ4"),
-)
-_NO_ARCHIVES = (
-    (b"%PDF", "a PDF document", "check the path"),
-    (b"<!DOCTYPE", "a web page, perhaps a download's error or login page", "fetch the archive again"),
-    (b"<html", "a web page, perhaps a download's error or login page", "fetch the archive again"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch the file with git lfs pull"),
-    (b"\xff\xd8\xff", "a JPEG photograph", "pack the folder with all photographs into a zip archive"),
-    (b"\x89PNG", "a PNG image", "pack the folder with all photographs into a zip archive"),
-)
-_EXPECTED = "a zip archive, or a tar archive, plain or compressed with gzip, bzip2 or xz"
+_JPEG = b"\xff\xd8\xff"
+_FETCH_AGAIN = "fetch the archive again"
 _REPACK = "unpack it with its own program and pack the files as zip or tar"
-_TAR_BLOCK = 512
-_END_RECORD = struct.Struct("<4s4H2LH")
-_END_RECORD_64 = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR_64_BYTES = 20
-_LONGEST_COMMENT = 65_535
-_UNKNOWN_32 = 0xFFFFFFFF
+_PACK_FOLDER = "pack the folder with all photographs into a zip archive"
+_NOT_READ = (
+    (b"PK\x07\x08", "one part of a zip archive in several parts", "join the parts into one archive first"),
+    (b"PK00PK", "one part of a zip archive in several parts", "join the parts into one archive first"),
+    (b"MZ", "a Windows program, perhaps an archive that unpacks itself", _REPACK),
+    (b"\x7fELF", "a program, perhaps an archive that unpacks itself", _REPACK),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4", _REPACK),
+    (b"%PDF", "a PDF document", "check the path"),
+    (b"<!DOCTYPE", "a web page, perhaps a download's error or login page", _FETCH_AGAIN),
+    (b"<html", "a web page, perhaps a download's error or login page", _FETCH_AGAIN),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch the file with git lfs pull"),
+    (_JPEG, "a JPEG photograph", _PACK_FOLDER),
+    (b"\x89PNG", "a PNG image", _PACK_FOLDER),
+)
+_EXPECTED = "a zip, 7z or rar archive, or a tar archive, plain or compressed with gzip, bzip2, xz or zstd"
+_DOCUMENT_PARTS = frozenset(["[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF"])
+"""What only files that are zip archives inside have: office documents, e-books, Java programs."""
+_DOCUMENT_STARTS = (
+    b"[Content_Types].xml",
+    b"mimetype",
+    b"META-INF/",
+    b"_rels/",
+    b"docProps/",
+    b"xl/",
+    b"word/",
+    b"ppt/",
+)
+_FIRST_NAME_AT, _FIRST_NAME_END = 30, 64
+"""Where the first member's name stands in a zip."""
+_SUFFIXES = (
+    ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst", ".tar",
+    ".zip", ".7z", ".rar",
+)  # fmt: skip
 
 
 def checked_file(path: Path) -> Path:
@@ -73,98 +86,107 @@ def checked_file(path: Path) -> Path:
     if not path.is_file():
         raise ArchiveError(f"{path} is not a regular file", expected=_EXPECTED)
     if path.stat().st_size == 0:
-        raise ArchiveError(f"{path} is empty (0 bytes)", expected=_EXPECTED, remedy="fetch the archive again")
+        raise ArchiveError(f"{path} is empty (0 bytes)", expected=_EXPECTED, remedy=_FETCH_AGAIN)
     return path
 
 
-def recognise(path: Path) -> tuple[ArchiveFormat, Compression]:
-    """The format of the archive at `path`, and the compression around it (none around a zip).
+def recognise(path: Path) -> Kind:
+    """The kind of the archive at `path`.
 
     Raises:
         ArchiveError: The file is no archive that is read here; the message says what it looks like.
     """
     with path.open("rb") as handle:
-        head = handle.read(_TAR_BLOCK)
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return ArchiveFormat.ZIP, Compression.NONE
-    if head.startswith((b"PK\x07\x08", b"PK00PK")):
-        raise _not_read(path, "one part of a zip archive in several parts", "join the parts into one archive first")
-    if _is_tar_header(head):
-        return ArchiveFormat.TAR, Compression.NONE
-    for magic, compression in _COMPRESSIONS:
-        if head.startswith(magic):
-            return ArchiveFormat.TAR, _around_a_tar(path, compression)
-    for magic, what in _NAMED_BUT_NOT_READ:
-        if head.lstrip().startswith(magic):
-            raise _not_read(path, what)
-    for magic, what, remedy in _NO_ARCHIVES:
-        if head.lstrip().startswith(magic):
-            raise _not_read(path, what, remedy)
-    raise _not_read(path, f"no archive that is known here (it begins with {head[:8].hex(' ')})", "check the path")
+        head = handle.read(TAR_BLOCK)
+    kind = _kind_by_head(head)
+    if kind is None:
+        raise _not_an_archive(path, head)
+    if kind.compression is not Compression.NONE:
+        try:
+            first = _first_block(path, kind.compression)
+        except BrokenStreamError as error:
+            raise ArchiveError(
+                f"{path} begins as {kind.compression} and cannot be decompressed ({error})",
+                expected=_EXPECTED,
+                remedy="fetch the archive again; it is damaged or was cut short",
+            ) from error
+        if not is_tar_start(first):
+            raise _not_read(path, f"a single {kind.compression}-compressed file and no tar archive", _REPACK)
+    return kind
 
 
-def decompressed(raw: IO[bytes], compression: Compression) -> IO[bytes]:
-    """The bytes of the tar archive in `raw`, decompressed while they are read; closing it leaves `raw` open."""
-    openers: dict[Compression, Callable[[IO[bytes]], object]] = {
-        Compression.NONE: lambda handle: handle,
-        Compression.GZIP: lambda handle: gzip.GzipFile(fileobj=handle, mode="rb"),
-        Compression.BZIP2: lambda handle: bz2.BZ2File(handle, "rb"),
-        Compression.XZ: lambda handle: lzma.LZMAFile(handle, "rb"),  # noqa: SIM115  # closed with `raw`
-    }
-    return cast("IO[bytes]", openers[compression](raw))
+def may_be_archive(head: bytes) -> bool:
+    """True for the first bytes of what `recognise_nested` should look at."""
+    kind = _kind_by_head(head)
+    return kind is not None and bool(head[:TAR_BLOCK].strip(b"\0"))
 
 
-def zip_directory_bytes(path: Path) -> int:
-    """Size of a zip archive's table of contents as its end records state it; -1 where no end record is found.
+def recognise_nested(path: Path) -> Kind | None:
+    """The kind of a file that came out of an archive, or None where it is to stay a file.
 
-    `zipfile` reads that table into memory whole, so it is asked for before, at the places where `zipfile` looks.
-    Source: APPNOTE 4.3.14 to 4.3.16.
+    That is what no archive is, a single compressed file (`scan.nii.gz`), an office document or a NumPy archive, which
+    are zips inside, and what begins as a compressed file and cannot be decompressed.
     """
-    size = path.stat().st_size
     with path.open("rb") as handle:
-        handle.seek(max(0, size - _LONGEST_COMMENT - _END_RECORD.size - _LOCATOR_64_BYTES - _END_RECORD_64.size))
-        tail = handle.read()
-    at = len(tail) - _END_RECORD.size
-    if at < 0 or not (tail.startswith(b"PK\x05\x06", at) and tail.endswith(b"\0\0")):
-        at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < _END_RECORD.size:
-        return -1
-    stated = int(_END_RECORD.unpack_from(tail, at)[5])
-    locator_at = at - _LOCATOR_64_BYTES
-    record_at = locator_at - _END_RECORD_64.size
-    if record_at < 0 or not tail.startswith(b"PK\x06\x07", locator_at):
-        return stated
-    return max(stated if stated != _UNKNOWN_32 else 0, int(_END_RECORD_64.unpack_from(tail, record_at)[8]))
+        head = handle.read(TAR_BLOCK)
+    kind = _kind_by_head(head) if may_be_archive(head) else None
+    if kind is None:
+        return None
+    if kind.compression is not Compression.NONE:
+        try:
+            first = _first_block(path, kind.compression)
+        except BrokenStreamError:
+            return None
+        return kind if first.strip(b"\0") and is_tar_start(first) else None
+    return None if kind.format is ArchiveFormat.ZIP and _is_document(path) else kind
 
 
-def _around_a_tar(path: Path, compression: Compression) -> Compression:
-    """`compression`, if what it holds begins as a tar archive does."""
-    try:
-        with path.open("rb") as raw:
-            first = decompressed(raw, compression).read(_TAR_BLOCK)
-    except BROKEN_STREAM as error:
-        raise ArchiveError(
-            f"{path} begins as {compression} and cannot be decompressed ({error})",
-            expected=_EXPECTED,
-            remedy="fetch the archive again; it is damaged or was cut short",
-        ) from error
-    if not _is_tar_header(first):
-        raise _not_read(path, f"a single {compression}-compressed file and no tar archive")
-    return compression
+def name_without_suffix(name: str) -> str:
+    """`name` without an archive's suffix; the same name where it has none, or is nothing else."""
+    folded = name.casefold()
+    for suffix in _SUFFIXES:
+        if folded.endswith(suffix):
+            return name[: -len(suffix)].rstrip(". ") or name
+    return name
 
 
-def _is_tar_header(block: bytes) -> bool:
+def is_tar_start(block: bytes) -> bool:
     """True for a block whose checksum is a tar header's, or for an empty archive's block of zeros."""
-    if len(block) < _TAR_BLOCK:
-        return False
-    if not block.strip(b"\0"):
-        return True
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
+    return len(block) == TAR_BLOCK and (not block.strip(b"\0") or has_tar_checksum(block))
 
 
-def _not_read(path: Path, what: str, remedy: str = _REPACK) -> ArchiveError:
+def _kind_by_head(head: bytes) -> Kind | None:
+    if head.startswith(_JPEG):  # by far the most files of a dataset; what follows takes longer
+        return None
+    for magic, kind in _MAGICS:
+        if head.startswith(magic):
+            return kind
+    return Kind(ArchiveFormat.TAR) if is_tar_start(head[:TAR_BLOCK]) else None
+
+
+def _first_block(path: Path, compression: Compression) -> bytes:
+    with path.open("rb") as raw:
+        return decompressed(raw, compression).read(TAR_BLOCK)
+
+
+def _is_document(path: Path) -> bool:
+    """True for a zip that serves as one file, told by its first name or by all of them."""
+    with path.open("rb") as raw:
+        if raw.read(_FIRST_NAME_END)[_FIRST_NAME_AT:].startswith(_DOCUMENT_STARTS):
+            return True
+        try:
+            names = {entry.name for entry in read_directory(raw, path.name, max_files=10_000).entries}
+        except ArchiveError:
+            return False
+    return not names.isdisjoint(_DOCUMENT_PARTS) or (bool(names) and all(name.endswith(".npy") for name in names))
+
+
+def _not_an_archive(path: Path, head: bytes) -> ArchiveError:
+    for magic, what, remedy in _NOT_READ:
+        if head.lstrip().startswith(magic):
+            return _not_read(path, what, remedy)
+    return _not_read(path, f"no archive that is known here (it begins with {head[:8].hex(' ')})", "check the path")
+
+
+def _not_read(path: Path, what: str, remedy: str) -> ArchiveError:
     return ArchiveError(f"{path} is {what}", expected=_EXPECTED, consequence="Nothing was unpacked", remedy=remedy)

@@ -52,11 +52,12 @@ def make_offline(docs: Path) -> None:
             path.unlink()
 
 
-def write_index(docs: Path, title: str, rows: Sequence[tuple[str, bool, str, str]]) -> None:
+def write_index(docs: Path, title: str, rows: Sequence[tuple[str, bool, str, str]], notes: Sequence[str] = ()) -> None:
     """Replaces `index.html` by a table of all checks, with links to the library's own pages.
 
     Args:
         rows: Severity, whether it holds, what should hold, and what was seen.
+        notes: Sentences that stand above the table.
     """
     pages = sorted(page for folder in ("validations", "expectations") for page in (docs / folder).rglob("*.html"))
     links = "".join(
@@ -72,7 +73,8 @@ def write_index(docs: Path, title: str, rows: Sequence[tuple[str, bool, str, str
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{heading}{_STYLE}<body><h1>{escape(title)}</h1>'
     )
     table = f"<table><tr><th>Outcome</th><th>Severity</th><th>What should hold</th><th>Seen</th></tr>{body}</table>"
-    page = f"{start}{table}<h2>Great Expectations' own pages</h2><ul>{links}</ul></body></html>"
+    said = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    page = f"{start}{said}{table}<h2>Great Expectations' own pages</h2><ul>{links}</ul></body></html>"
     (docs / "index.html").write_text(page, encoding="utf-8")
 
 

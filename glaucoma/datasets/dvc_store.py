@@ -1,92 +1,135 @@
-"""DVC, called in one place: a folder's bytes go to the remote and come back, each object checked by its hash.
+"""DVC, called in one place: a folder's bytes go into DVC's cache and from there to the remote.
 
 DVC works in the workspace's folder without Git. It leaves the folders that it stores as they are (no relinking), so a
-killed process cannot take a file out of a dataset. Imported where a dataset is really stored or fetched.
+killed process cannot take a file out of a dataset. Imported where a dataset is really stored.
 """
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import logging
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glaucoma.errors import ArcError, DiskSpaceError, IntegrityError, SettingsError, TransientError
+import yaml
+
+from glaucoma.datasets.dvc_errors import as_ours, one_line, quiet, translated
+from glaucoma.datasets.remote import Remote
 from glaucoma.provenance import remove_tree, write_bytes
 
 REMOTE = "arc"
-
-_IGNORED = ("/archives", "/cycles", "/experiments", "/registry", "/validations", "/weights", "/dvc-remote", "/.locks")
-"""DVC walks the whole workspace for its own files; these folders can be large and hold none."""
+_ONLY_DATA = b"/*\n!/datasets\n!/prepared\n"
+"""DVC walks the whole workspace for its own files; they lie in these two folders."""
 
 
 class DvcStore:
-    """The DVC repository in the workspace at `root`, with one remote."""
+    """The DVC repository in the workspace at `root`, with one remote.
 
-    def __init__(self, root: Path, remote_url: str) -> None:
-        os.environ["DVC_NO_ANALYTICS"] = "1"
-        self._root = root
-        with _translated(f"DVC cannot set up {root}"):
-            self._configure(remote_url)
+    To be used by one process at a time (`register.lock` in the workspace). What a killed process left is put right
+    here, when the store is opened.
+    """
+
+    def __init__(self, root: Path, remote: Remote, registered: Mapping[Path, str]) -> None:
+        """Opens the store.
+
+        Args:
+            registered: Every registered folder, with DVC's hash of it; any other folder's `.dvc` file is a leftover.
+        """
+        self._root, self._remote = root, remote
+        with quiet(), translated(f"DVC cannot set up {root}", remote):
+            self._configure()
+            self._free_dead_locks()
+            self._put_right(registered)
         logging.getLogger("dvc").setLevel(logging.ERROR)  # DVC's import sets it lower; this silences its progress bars
 
     def add(self, folder: Path) -> str:
         """Takes `folder` into DVC's cache and writes `<folder>.dvc`; gives the folder's MD5 as DVC names it."""
-        with _translated(f"DVC cannot take in {folder}"), self._repo() as repo:
+        with quiet(), translated(f"DVC cannot take in {folder}", self._remote), self._repo() as repo:
             (stage,) = repo.add([str(folder)], relink=False)
             return str(stage.outs[0].hash_info.value)
 
     def push(self, folders: list[Path]) -> None:
-        """Copies the stored folders to the remote; `TransientError` where it cannot be reached."""
-        with _translated("DVC cannot push to the remote", transient=True), self._repo() as repo:
-            repo.push(targets=[str(dvc_file(folder)) for folder in folders], remote=REMOTE)
+        """Copies the stored folders to the remote.
 
-    def pull(self, folder: Path) -> None:
-        """Brings `folder` back; `IntegrityError` where an object in the remote is missing or damaged."""
-        with _translated("DVC cannot pull from the remote", transient=True), self._repo() as repo:
-            from dvc.exceptions import CheckoutError
+        Raises:
+            TransientError: The remote cannot be reached, or not all went through.
+            SettingsError: The remote refuses.
+        """
+        what = f"DVC cannot push to the remote {self._remote}"
+        with (
+            quiet(),
+            translated(what, self._remote, transient=True),
+            _first_failure() as failures,
+            self._repo() as repo,
+        ):
+            from dvc.exceptions import UploadError
 
             try:
-                repo.pull(targets=[str(dvc_file(folder))], remote=REMOTE, force=True)
-            except CheckoutError as error:
-                raise IntegrityError(
-                    f"The remote's copy of {folder.name} is damaged or incomplete ({_one_line(error)})",
-                    consequence="The dataset was not restored",
-                    remedy="restore it from another copy, or make it again from the archive",
-                ) from error
+                repo.push(targets=[str(dvc_file(folder)) for folder in folders], remote=REMOTE)
+            except UploadError as error:  # says only how many files; why stands in DVC's log
+                if not failures:
+                    raise
+                raise as_ours(f"{what} ({one_line(error)})", failures[0], self._remote, transient=True) from None
 
     def drop_cache(self) -> None:
         """Empties DVC's cache: worth doing once everything in it is in the remote."""
         remove_tree(self._root / ".dvc" / "cache")
 
-    def _configure(self, remote_url: str) -> None:
-        """Writes DVC's settings by hand: its own `init` greets on stdout and writes outside the workspace."""
-        from dvc.config import Config
+    def _configure(self) -> None:
+        """Writes DVC's settings by hand: its own `init` greets on stdout and writes outside the workspace.
+
+        Only what may be read by everyone; keys are handed to DVC as it is opened and lie in no file.
+        """
+        from configobj import ConfigObj
 
         folder = self._root / ".dvc"
-        if not (folder / "config").is_file():
-            folder.mkdir(exist_ok=True)
-            Config.init(str(folder))
-            write_bytes(self._root / ".dvcignore", "".join(f"{line}\n" for line in _IGNORED).encode())
-        with Config(str(folder), validate=False).edit("repo") as config:
-            config["core"] |= {"no_scm": True, "analytics": False, "check_update": False, "remote": REMOTE}
-            config["core"]["site_cache_dir"] = str(folder / "site-cache")
-        # The URL may hold a password, so it goes where DVC keeps what is not shared. Without verify, a flipped bit in
-        # the remote is pulled without a word.
-        local = folder / "config.local"
-        local.touch(mode=0o600)
-        with Config(str(folder), validate=False).edit("local") as config:
-            config["remote"][REMOTE] = {"url": remote_url, "verify": True}
+        folder.mkdir(exist_ok=True)
+        # DVC would make it writable for everyone on the machine, and loads pickles from it.
+        (folder / "site-cache").mkdir(mode=0o700, exist_ok=True)
+        core = {"no_scm": True, "analytics": False, "check_update": False, "remote": REMOTE}
+        settings = {
+            "core": core | {"site_cache_dir": str(folder / "site-cache")},
+            f'remote "{REMOTE}"': {"url": self._remote.url, "verify": True},
+        }
+        lines = ConfigObj(settings).write()
+        _write_if_other(folder / "config", "".join(f"{line}\n" for line in lines).encode())
+        _write_if_other(self._root / ".dvcignore", _ONLY_DATA)
+
+    def _free_dead_locks(self) -> None:
+        """Removes DVC's list of readers and writers where no DVC is at work here.
+
+        DVC's own lock is the kernel's and ends with its holder. The list is a file: a killed process stays on it, which
+        blocks everyone as soon as its number belongs to another process, and a half-written one is an error for good.
+        """
+        folder = self._root / ".dvc" / "tmp"
+        folder.mkdir(exist_ok=True)
+        with (folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # a DVC that somebody runs by hand; it is waited for
+            (folder / "rwlock").unlink(missing_ok=True)
+
+    def _put_right(self, registered: Mapping[Path, str]) -> None:
+        """Makes `<folder>.dvc` what the registry says; one damaged file stops every command of DVC's."""
+        for path in [*self._root.glob("datasets/*/*.dvc"), *self._root.glob("prepared/*/*.dvc")]:
+            if path.with_suffix("") not in registered:
+                path.unlink()
+        for folder, md5 in registered.items():
+            if _stated_md5(dvc_file(folder)) != md5:
+                write_bytes(dvc_file(folder), f"outs:\n- md5: {md5}\n  hash: md5\n  path: {folder.name}\n".encode())
 
     @contextmanager
     def _repo(self) -> Iterator[Any]:
         from dvc.repo import Repo
 
-        with Repo(str(self._root)) as repo:
+        with _no_settings_from_elsewhere(self._root / ".dvc"):
+            repo = Repo(str(self._root), config={"remote": {REMOTE: self._remote.dvc_settings()}})
+            _ = repo.config  # read now: it is kept
+        with repo:
             yield repo
 
 
@@ -95,34 +138,51 @@ def dvc_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.dvc")
 
 
-@contextmanager
-def _translated(what: str, *, transient: bool = False) -> Iterator[None]:
-    """DVC's many exceptions as ours: a full disk, a lock held by another, a wrong remote, a lost connection."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # DVC's own, about what it uses inside
-        from dvc.config import ConfigError
-        from dvc.exceptions import DvcException
-        from dvc.lock import LockError
-        from dvc_objects.fs.errors import RemoteMissingDepsError
-
+def _stated_md5(path: Path) -> str | None:
+    """The hash in a `.dvc` file; None where there is no such file or it is damaged."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    except ArcError:
-        raise
-    except LockError as error:
-        raise TransientError(f"{what}: another process holds its lock ({_one_line(error)})") from error
-    except (ConfigError, RemoteMissingDepsError) as error:
-        raise SettingsError(f"{what}: {_one_line(error)}", remedy="check register.remote_url") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskSpaceError(f"{what}: {_one_line(error)}", remedy="free some space") from error
-        raise TransientError(f"{what}: {_one_line(error)}", remedy="check the remote and try again") from error
-    except DvcException as error:
-        kind = TransientError if transient else IntegrityError
-        raise kind(f"{what}: {_one_line(error)}") from error
+        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return None
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _write_if_other(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
+@contextmanager
+def _no_settings_from_elsewhere(folder: Path) -> Iterator[None]:
+    """A person's or a machine's own DVC settings (another cache, other remotes) must not reach into the workspace."""
+    names = ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ |= {names[0]: str(folder / "no-global"), names[1]: str(folder / "no-system")}
+    os.environ.pop(names[2], None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _first_failure() -> Iterator[list[BaseException]]:
+    """Why single files did not go through: DVC writes it to its log only, one line a file."""
+    failures: list[BaseException] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            del failures[1:]
+            failures.append(record.exc_info[1])
+            return False  # said once, by our own error
+        return True
+
+    logger = logging.getLogger("dvc_data.hashfile.transfer")
+    logger.addFilter(note)
+    try:
+        yield failures
+    finally:
+        logger.removeFilter(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import struct
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,11 +18,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from glaucoma.datasets.image_guard import refused_undecoded
+
 Pixels = NDArray[np.uint8]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _MAX_WORKERS = 16
+_TAIL_BYTES = 64
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSING = 5
 
 
 class UnreadableImageError(Exception):
@@ -61,13 +67,68 @@ def _read(path: Path, flags: int) -> ImageFile:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    if problem := refused_undecoded(content):
+        raise UnreadableImageError(f"{path.name} {problem}")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:
         raise UnreadableImageError(f"{path.name} cannot be decoded ({str(error).strip()[:120]})") from error
     if pixels is None:
         raise UnreadableImageError(f"{path.name} cannot be decoded as an image ({len(content)} bytes)")
+    if problem := _cut_short(content):
+        raise UnreadableImageError(f"{path.name} {problem}")
     return ImageFile(pixels, hashlib.sha256(content).hexdigest())
+
+
+def _cut_short(content: bytes) -> str:
+    """Says so where a JPEG lacks the end of its last scan, or a PNG its end chunk: a decoder may fill up with grey.
+
+    A whole file has its end mark in its last bytes, where the search begins; only one with something behind it, or cut
+    short, is searched further.
+    """
+    tail = max(0, len(content) - _TAIL_BYTES)
+    if content.startswith(b"\xff\xd8"):
+        if content.rfind(b"\xff\xd9", tail) < 0 and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+            return f"was cut short: the JPEG file of {len(content)} bytes has no end marker"
+    elif content.startswith(b"\x89PNG") and content.rfind(b"IEND", tail) < 0 and content.rfind(b"IEND") < 0:
+        return f"was cut short: the PNG file of {len(content)} bytes has no end chunk"
+    return ""
+
+
+@dataclass(frozen=True)
+class StoredSize:
+    """How a photograph lies in its file, before its EXIF orientation turns it.
+
+    Attributes:
+        orientation: 1 (as stored) to 8, as EXIF numbers them; 5 to 8 change width and height for one another.
+    """
+
+    height: int
+    width: int
+    orientation: int
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """(height, width) as people see it, and as `read_photograph` gives it."""
+        return (self.width, self.height) if self.orientation >= _TRANSPOSING else (self.height, self.width)
+
+
+def stored_size(path: Path) -> StoredSize:
+    """Size and orientation from the file's head, without decoding it; `UnreadableImageError` where there is none."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+            width, height = image.size
+            transposed_already = image.format == "TIFF" and orientation >= _TRANSPOSING
+    except (
+        OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        raise UnreadableImageError(f"{path.name} cannot be read ({str(error)[:120]})") from error
+    if not 1 <= orientation <= 8:
+        orientation = 1
+    return StoredSize(*((width, height) if transposed_already else (height, width)), orientation)
 
 
 def available_cores() -> int:

@@ -6,19 +6,21 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 
 from glaucoma.datasets.identity import Fingerprint, fingerprint
-from glaucoma.datasets.imagefile import UnreadableImageError, ordered_map
+from glaucoma.datasets.imagefile import StoredSize, UnreadableImageError, ordered_map, read_photograph, stored_size
 from glaucoma.datasets.layouts.base import SourceImage, SourceMask
+from glaucoma.datasets.masks import vertical_cdr
 from glaucoma.datasets.names import image_ids
+from glaucoma.datasets.placement import cut_half, placed
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import DatasetError, IntegrityError
 from glaucoma.progress import Progress
 from glaucoma.provenance import file_sha256
-from glaucoma.schema import StructureState
+from glaucoma.schema import SourcePart, StructureState
 
 IMAGES_FOLDER = "images"
 MASKS_FOLDER = "masks"
@@ -34,6 +36,7 @@ class Taken:
         image: Path inside the dataset.
         mask: Likewise, or empty.
         mask_problem: Why there is no mask although the source has one, or empty.
+        vertical_cdr: Height of the mask's cup over that of its disc; None where it lacks either.
     """
 
     source: SourceImage
@@ -44,6 +47,7 @@ class Taken:
     disc_state: StructureState = StructureState.NOT_VISIBLE
     cup_state: StructureState = StructureState.NOT_VISIBLE
     mask_problem: str = ""
+    vertical_cdr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def take_in(
     there = [source for source in sources if str(source.source) in hashes]
     absent = [source for source in sources if str(source.source) not in hashes]
     aside = [{"source": str(one.source), "reason": "named by a table and not in the archive"} for one in absent]
-    jobs = list(zip(there, image_ids([source.source for source in there]), strict=True))
+    jobs = list(zip(there, image_ids([_called(source) for source in there]), strict=True))
 
     def work(job: tuple[SourceImage, str]) -> Taken | dict[str, str]:
         return _take(staging, tree, *job, hashes)
@@ -104,19 +108,44 @@ def take_in(
 def _take(
     staging: Path, tree: Tree, source: SourceImage, image_id: str, hashes: dict[str, str]
 ) -> Taken | dict[str, str]:
-    path = tree.full(source.source)
+    path, expected = tree.full(source.source), hashes[str(source.source)]
+    image = f"{IMAGES_FOLDER}/{image_id}{source.source.suffix.lower() if _is_whole(source) else '.png'}"
     try:
-        found = fingerprint(path)
+        found = fingerprint(path) if _is_whole(source) else _write_half(path, source.part, expected, staging / image)
+        stored = stored_size(path) if source.mask else None
     except UnreadableImageError as error:
-        _require_unchanged(path, _sha256(path), hashes[str(source.source)])
+        _require_unchanged(path, _sha256(path), expected)
         return {"source": str(source.source), "reason": str(error)}
-    _require_unchanged(path, found.sha256, hashes[str(source.source)])
+    if _is_whole(source):
+        _require_unchanged(path, found.sha256, expected)
     for mask in source.mask.sources if source.mask else ():
         _require_unchanged(tree.full(mask), _sha256(tree.full(mask)), hashes[str(mask)])
-    image = f"{IMAGES_FOLDER}/{image_id}{source.source.suffix.lower()}"
-    _link(path, staging / image)
+    if _is_whole(source):
+        _link(path, staging / image)
     taken = Taken(source, image_id, image, found)
-    return taken if source.mask is None else _with_mask(staging, taken, source.mask)
+    return taken if source.mask is None or stored is None else _with_mask(staging, taken, source.mask, stored)
+
+
+def _is_whole(source: SourceImage) -> bool:
+    return source.part is SourcePart.WHOLE
+
+
+def _called(source: SourceImage) -> PurePosixPath:
+    """What the image is called after: its file, and the half of it where it is one."""
+    path = source.source
+    return path if _is_whole(source) else path.with_name(f"{path.stem}_{source.part}{path.suffix}")
+
+
+def _write_half(path: Path, part: SourcePart, expected: str, target: Path) -> Fingerprint:
+    """Writes half of a stereo photograph as PNG, which loses nothing; the fingerprint is that of the file written."""
+    whole = read_photograph(path)
+    _require_unchanged(path, whole.sha256, expected)
+    half = cut_half(whole.pixels, part)
+    done, content = cv2.imencode(".png", cv2.cvtColor(half, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DatasetError(f"The {part} half of {path.name} ({half.shape}) cannot be written as PNG")
+    target.write_bytes(content.tobytes())
+    return fingerprint(target)
 
 
 def _require_unchanged(path: Path, sha256: str, expected: str) -> None:
@@ -133,22 +162,27 @@ def _sha256(path: Path) -> str:
     return file_sha256(path) if path.is_file() else ""
 
 
-def _with_mask(staging: Path, taken: Taken, source: SourceMask) -> Taken:
+def _with_mask(staging: Path, taken: Taken, source: SourceMask, stored: StoredSize) -> Taken:
     """`taken` with its mask written, or with the reason why not; the photograph is good either way."""
     try:
-        mask = source.read()
+        mask = placed(source.read(), stored, taken.source.part)
     except DatasetError as error:
-        return replace(taken, mask_problem=str(error))
+        return replace(taken, mask_problem=str(error).removesuffix("."))
     height, width = mask.values.shape
     if (height, width) != (taken.fingerprint.height, taken.fingerprint.width):
-        found = f"{width} x {height} pixels, its photograph {taken.fingerprint.width} x {taken.fingerprint.height}"
-        return replace(taken, mask_problem=f"it has {found}")
+        raise DatasetError(f"The mask of {taken.image_id} was laid on a picture of another size: {width} x {height}")
     name = f"{MASKS_FOLDER}/{taken.image_id}.png"
     done, content = cv2.imencode(".png", mask.values)
     if not done:
         raise DatasetError(f"The mask of {taken.image_id} ({width} x {height} pixels) cannot be written as PNG")
     (staging / name).write_bytes(content.tobytes())
-    return replace(taken, mask=name, disc_state=mask.disc_state, cup_state=mask.cup_state)
+    return replace(
+        taken,
+        mask=name,
+        disc_state=mask.disc_state,
+        cup_state=mask.cup_state,
+        vertical_cdr=vertical_cdr(mask.values),
+    )
 
 
 def _cup_states(taken: list[Taken]) -> list[Taken]:

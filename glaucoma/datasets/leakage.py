@@ -6,6 +6,8 @@ Each fact is a column beside the image that it concerns.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 from glaucoma.schema import Column
 
 _BITS = 256
-_BLOCK_CELLS = 2**25
-"""Cells of one block of the distance table: 128 MB as float32."""
+_NO_HASH = "0" * (_BITS // 4)
+_BLOCK_CELLS = 2**20
+"""Cells of one block of the distance table: some 12 MB as float32, with what is worked out beside it."""
 
 
 class Leak(StrEnum):
@@ -29,15 +32,24 @@ class Leak(StrEnum):
     """Number of splits that hold a file of the same bytes."""
     PIXELS_SPLITS = "pixels_splits"
     LOOKALIKE_BITS = "lookalike_bits"
-    """Smallest distance of the perceptual hash to an image of another split, 0 to 256; empty where there is no hash."""
+    """Smallest distance of the perceptual hash to an image of another split, straight or mirrored, 0 to 256; empty
+    where there is no hash. Pairs that a person found to differ are passed over."""
     LOOKALIKE_ID = "lookalike_id"
     """That image's id."""
+    LOOKALIKE_MIRRORED = "lookalike_mirrored"
+    """Whether it is nearer to the mirror image."""
     LABELS_OF_PIXELS = "labels_of_pixels"
     """Number of different labels that images of the same pixels carry."""
 
 
-def leakage_columns(manifest: pd.DataFrame) -> pd.DataFrame:
-    """One row per manifest row, in its order, with the columns of `Leak`."""
+def leakage_columns(
+    manifest: pd.DataFrame, *, judged_different: Collection[tuple[str, str]] = frozenset()
+) -> pd.DataFrame:
+    """One row per manifest row, in its order, with the columns of `Leak`.
+
+    Args:
+        judged_different: Pairs of image_ids that a person found to show two eyes: they may look alike.
+    """
     split = manifest[Column.SPLIT]
     columns: dict[str, object] = {
         Leak.PATIENT_SPLITS: _number_of(manifest[Column.PATIENT_ID], split),
@@ -46,10 +58,17 @@ def leakage_columns(manifest: pd.DataFrame) -> pd.DataFrame:
         Leak.PIXELS_SPLITS: _number_of(manifest[Column.PIXEL_SHA256], split),
         Leak.LABELS_OF_PIXELS: _number_of(manifest[Column.PIXEL_SHA256], manifest[Column.LABEL]),
     }
-    bits, nearest = nearest_across(list(manifest[Column.PERCEPTUAL_HASH]), list(split))
     ids = list(manifest[Column.IMAGE_ID])
-    columns[Leak.LOOKALIKE_BITS] = bits
-    columns[Leak.LOOKALIKE_ID] = [ids[other] if other >= 0 else "" for other in nearest]
+    place = {image_id: number for number, image_id in enumerate(ids)}
+    nearest = nearest_across(
+        list(manifest[Column.PERCEPTUAL_HASH]),
+        list(split),
+        mirrored=list(manifest[Column.MIRRORED_HASH]) if Column.MIRRORED_HASH in manifest else None,
+        passed_over=[(place[one], place[two]) for one, two in judged_different if one in place and two in place],
+    )
+    columns[Leak.LOOKALIKE_BITS] = nearest.bits
+    columns[Leak.LOOKALIKE_ID] = [ids[other] if other >= 0 else "" for other in nearest.place]
+    columns[Leak.LOOKALIKE_MIRRORED] = nearest.mirrored
     return pd.DataFrame({str(name): values for name, values in columns.items()}, index=manifest.index)
 
 
@@ -59,34 +78,76 @@ def _number_of(key: pd.Series, value: pd.Series) -> pd.Series:
     return key.map(counts).where(key != "", 1).astype("int64")
 
 
-def nearest_across(hashes: list[str], splits: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each image the bits to the most similar image of another split, and its position.
+@dataclass(frozen=True)
+class Nearest:
+    """For each image the most similar one of another split.
 
-    Distances come from a matrix product of the bits as +1 and -1, in blocks: about 128 MB at a time.
+    Attributes:
+        bits: float64, NaN where the image or every image of the other splits has no hash.
+        place: int64, -1 there.
+        mirrored: bool, whether one is nearer to the other's mirror image.
+    """
+
+    bits: NDArray[np.float64]
+    place: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+
+def nearest_across(
+    hashes: Sequence[str],
+    splits: Sequence[str],
+    *,
+    mirrored: Sequence[str] | None = None,
+    passed_over: Sequence[tuple[int, int]] = (),
+) -> Nearest:
+    """For each image the image of another split that looks most like it or like its mirror image.
+
+    Distances come from a matrix product of the bits as +1 and -1, in blocks: memory grows with the images alone.
 
     Args:
         hashes: 64 hexadecimal digits each, or empty.
-
-    Returns:
-        Bits as float64, NaN where the image or every image of the other splits has no hash; positions, -1 there.
+        mirrored: Those of the mirror images, as many; None or an empty one: not compared.
+        passed_over: Pairs of places that are not compared.
     """
     total = len(hashes)
-    bits = np.full(total, np.nan)
-    nearest = np.full(total, -1, dtype=np.int64)
-    known = np.array([position for position, text in enumerate(hashes) if text], dtype=np.int64)
+    found = Nearest(np.full(total, np.nan), np.full(total, -1, np.int64), np.zeros(total, np.bool_))
+    known = np.array([place for place, text in enumerate(hashes) if text], np.int64)
     if known.size == 0:
-        return bits, nearest
-    packed = np.frombuffer(bytes.fromhex("".join(hashes[position] for position in known)), np.uint8)
-    signs = np.unpackbits(packed.reshape(known.size, -1), axis=1).astype(np.float32) * 2 - 1
-    _, side = np.unique(np.array([splits[position] for position in known]), return_inverse=True)
+        return found
+    signs = _signs([hashes[place] for place in known])
+    turned = _signs([(mirrored[place] if mirrored else "") or _NO_HASH for place in known])
+    has_turned = np.array([bool(mirrored and mirrored[place]) for place in known])
+    _, side = np.unique(np.array([splits[place] for place in known]), return_inverse=True)
+    among = {int(place): number for number, place in enumerate(known)}
+    pairs = [pair for one, two in passed_over for pair in ((one, two), (two, one))]
+    skipped = [(among[one], among[two]) for one, two in pairs if one in among and two in among]
     rows = max(1, _BLOCK_CELLS // known.size)
     for start in range(0, known.size, rows):
-        block = slice(start, start + rows)
-        distance = (_BITS - signs[block] @ signs.T) / 2
+        block = slice(start, min(start + rows, known.size))
+        straight = _bits_between(signs[block], signs)
+        across = np.minimum(
+            np.where(has_turned[block, None], _bits_between(turned[block], signs), np.inf),
+            np.where(has_turned[None, :], _bits_between(signs[block], turned), np.inf),
+        )
+        distance = np.minimum(straight, across)
         distance[side[block, None] == side[None, :]] = np.inf
+        for one, other in skipped:
+            if block.start <= one < block.stop:
+                distance[one - start, other] = np.inf
         best = distance.argmin(axis=1)
-        smallest = distance[np.arange(len(best)), best]
-        found = np.isfinite(smallest)
-        bits[known[block][found]] = smallest[found]
-        nearest[known[block][found]] = known[best[found]]
-    return bits, nearest
+        at = np.arange(len(best))
+        there = np.isfinite(distance[at, best])
+        found.bits[known[block][there]] = distance[at, best][there]
+        found.place[known[block][there]] = known[best[there]]
+        found.mirrored[known[block][there]] = (across[at, best] < straight[at, best])[there]
+    return found
+
+
+def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
+    """(n, 256) of +1 and -1."""
+    packed = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8)
+    return np.unpackbits(packed.reshape(len(hashes), -1), axis=1).astype(np.float32) * 2 - 1
+
+
+def _bits_between(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((_BITS - one @ other.T) / 2, np.float32)

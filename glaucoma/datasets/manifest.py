@@ -22,9 +22,11 @@ _COLUMNS = tuple(column.value for column in Column)
 _GEOMETRY = tuple(column.value for column in GeometryColumn)
 _WHOLE_NUMBERS = (Column.WIDTH.value, Column.HEIGHT.value)
 _FILLED = (Column.IMAGE_ID, Column.IMAGE, Column.LABEL, Column.SPLIT, Column.GROUP, Column.SHA256)
-_HEX = {Column.SHA256: 64, Column.PIXEL_SHA256: 64, Column.PERCEPTUAL_HASH: 64}
+_HEX = {Column.SHA256: 64, Column.PIXEL_SHA256: 64, Column.PERCEPTUAL_HASH: 64, Column.MIRRORED_HASH: 64}
 _OPTIONAL = (
     Column.ORIGIN,
+    Column.ORIGINAL_NAME,
+    Column.MIRRORED_HASH,
     Column.SOURCE_PART,
     Column.FOLD,
     Column.STATED_VERTICAL_CDR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,11 +46,11 @@ class CanonicalMask:
 
     @property
     def disc_state(self) -> StructureState:
-        return StructureState.PRESENT if bool((self.values > 0).any()) else StructureState.ABSENT
+        return StructureState.PRESENT if self.values.max(initial=0) > 0 else StructureState.ABSENT
 
     @property
     def cup_state(self) -> StructureState:
-        if bool((self.values == MaskValue.CUP).any()):
+        if self.values.max(initial=0) == MaskValue.CUP:
             return StructureState.PRESENT
         return StructureState.ABSENT if self.cup_stated else StructureState.NOT_VISIBLE
 
@@ -94,7 +95,7 @@ def canonical(grey: Mask, name: str) -> CanonicalMask:
     Raises:
         DatasetError: Other values, or a border that is mostly rim.
     """
-    present = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    present = _present(grey)
     if present.size == 0:
         raise DatasetError(f"The mask {name} has no pixels", expected=_EXPECTED)
     if present.max() <= MaskValue.CUP:
@@ -103,7 +104,7 @@ def canonical(grey: Mask, name: str) -> CanonicalMask:
     if mixed or not _near_levels(present):
         shown = ", ".join(str(value) for value in present[:8]) + (", .." if present.size > 8 else "")
         raise DatasetError(f"The mask {name} has the grey values {shown}", expected=_EXPECTED)
-    nearest = _NEAREST[grey]
+    nearest = _translated(grey, _NEAREST)
     border = np.concatenate([nearest[0], nearest[-1], nearest[:, 0], nearest[:, -1]])
     background = int(np.bincount(border, minlength=3).argmax())
     if background == 1:
@@ -114,9 +115,10 @@ def canonical(grey: Mask, name: str) -> CanonicalMask:
 
 def three_level(level: Mask, *, background: int) -> CanonicalMask:
     """A mask of levels 0 dark, 1 middle, 2 bright: middle is the rim, the end that is not `background` the cup."""
-    values = np.array([MaskValue.CUP, MaskValue.DISC, MaskValue.CUP], np.uint8)
+    values = np.zeros(256, np.uint8)
+    values[:3] = (MaskValue.CUP, MaskValue.DISC, MaskValue.CUP)
     values[background] = MaskValue.BACKGROUND
-    return CanonicalMask(values[level])
+    return CanonicalMask(_translated(level, values))
 
 
 def inverted_three_level(grey: Mask, name: str) -> CanonicalMask:
@@ -125,9 +127,51 @@ def inverted_three_level(grey: Mask, name: str) -> CanonicalMask:
     Raises:
         DatasetError: A value that lies far from all three.
     """
-    if not _near_levels(np.flatnonzero(np.bincount(grey.ravel(), minlength=256))):
+    if not _near_levels(_present(grey)):
         raise DatasetError(f"The mask {name} has other grey values", expected="0 (cup), 128 (rim), 255 (background)")
-    return three_level(_NEAREST[grey], background=2)
+    return three_level(_translated(grey, _NEAREST), background=2)
+
+
+def one_structure(grey: Mask, name: str) -> NDArray[np.bool_]:
+    """(H, W): the pixels of the one structure that a mask of two values marks, in either polarity.
+
+    Small numbers (0 and 1) or near 0 and 255; the structure is the value that most of the outermost pixels have not.
+
+    Raises:
+        DatasetError: More than two levels.
+    """
+    values = canonical(grey, name).values
+    if _present(values).size > 2:
+        raise DatasetError(f"The mask {name} marks more than one structure", expected="two values: background and one")
+    return np.asarray(values > 0, np.bool_)
+
+
+def vertical_cdr(values: Mask) -> float | None:
+    """Height of the cup over the height of the disc, in rows; None where either has no pixel.
+
+    Args:
+        values: (H, W) canonical.
+    """
+    disc, cup = _rows(values > 0), _rows(values == MaskValue.CUP)
+    return cup / disc if disc and cup else None
+
+
+def _rows(structure: NDArray[np.bool_]) -> int:
+    """From the first row with a pixel to the last, both counted."""
+    places = np.flatnonzero(structure.any(axis=1))
+    return int(places[-1] - places[0]) + 1 if places.size else 0
+
+
+def _present(grey: Mask) -> NDArray[np.int64]:
+    """The values that occur, in order. (`np.bincount` first makes eight bytes of each.)"""
+    if grey.size == 0:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(cv2.calcHist([grey], [0], None, [256], [0, 256]))
+
+
+def _translated(values: Mask, table: NDArray[np.uint8]) -> Mask:
+    """`table[values]` for a table of 256."""
+    return np.asarray(cv2.LUT(values, table), np.uint8)
 
 
 def _near_levels(present: NDArray[np.int64]) -> bool:

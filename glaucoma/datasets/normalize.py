@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from glaucoma.archives.disk import full_disk_named
 from glaucoma.archives.unpack import FILES_FOLDER
 from glaucoma.archives.unpack import RECORD_NAME as ARCHIVE_RECORD
-from glaucoma.datasets.identity import Grouping, group
-from glaucoma.datasets.intake import Intake, Taken, take_in
-from glaucoma.datasets.layouts.base import Layout, SourceImage
+from glaucoma.datasets.dataset_record import counts_of, details_of, manifest_of
+from glaucoma.datasets.grouping import Grouping, Publication, group
+from glaucoma.datasets.intake import Taken, take_in
+from glaucoma.datasets.layouts.base import Layout, LeavesOut, SourceImage
+from glaucoma.datasets.layouts.mapped import NAME as MAPPED
+from glaucoma.datasets.layouts.mapping import LayoutMapping, read_mapping
 from glaucoma.datasets.manifest import MANIFEST_NAME, write_manifest
+from glaucoma.datasets.pair_judgements import Judged, judgements_sha256, read_judgements, write_judged
+from glaucoma.datasets.published import compared_with_published
 from glaucoma.datasets.recognition import choose_layout
 from glaucoma.datasets.settings import NormalizeSettings
 from glaucoma.datasets.splits import Splits, assign
+from glaucoma.datasets.suspects import write_suspects
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import DatasetError, NotFoundError
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import Built, StageOutput, StageRecord, digest, file_sha256, read_record, run_stage
-from glaucoma.schema import Column, Label, Split
+from glaucoma.schema import Label
 from glaucoma.workspace import Workspace
 
 RECORD_NAME = "dataset.json"
@@ -40,8 +44,9 @@ def normalize(
 ) -> StageOutput:
     """Makes the dataset `workspace.datasets(name)/<key>` of an unpacked archive.
 
-    It holds `images/` (hard links of the unpacked files, unchanged), `masks/` (canonical PNG), `manifest.csv` and
-    `dataset.json`. The key follows from the files' hashes, the settings and the code. A photograph that cannot be read,
+    It holds `images/` (hard links of the unpacked files, unchanged), `masks/` (canonical PNG), `manifest.csv`,
+    `dataset.json`, and where pairs of photographs look alike `suspects.csv` and `suspects.html`. The key follows from
+    the files' hashes, what people said of such pairs, the settings and the code. A photograph that cannot be read,
     a mask that cannot be read or has another size than its photograph, an image file outside the layout, and a table's
     row without its file are set aside, each named with its reason; the rest go on.
 
@@ -51,16 +56,25 @@ def normalize(
     Returns:
         Details: `name`, `layout`, `layout_evidence`, `set_aside`, `counts_by_label`, `counts_by_split`, `labels` (the
         source's words -> label -> images), `grouping`, `conflicting_labels`, `left_out` (by `max_images`),
-        `manifest_sha256`, `synthetic`. Counts: `images`, `patients` (named by the source), `groups`, `with_mask`,
+        `manifest_sha256`, `synthetic`, those of `write_suspects`, and for a public dataset `published_counts` and
+        `stated_vertical_cdr_check`. Counts: `images`, `patients` (named by the source), `groups`, `with_mask`,
         `set_aside`.
 
     Raises:
         LayoutError: The files follow no known layout, or several.
         LeakageError: The source's own splits cut a patient, or hold one photograph twice.
+        SettingsError: The mapping cannot be used.
         DatasetError: No photographs, one class only, too many unreadable, or too few patients to split.
         IntegrityError: An unpacked file differs from its recorded hash.
     """
     settings = settings or NormalizeSettings()
+    mapping, inputs = None, {}
+    if settings.mapping is not None:  # what it says counts, wherever it lies
+        mapping, inputs["mapping"] = read_mapping(settings.mapping)
+        settings = settings.model_copy(update={"layout": MAPPED, "mapping": None})
+    judged = read_judgements(workspace, [name])
+    if judged:
+        inputs["judgements"] = judgements_sha256(judged)
     folder, record = _source(unpacked)
     parent = workspace.datasets(name)
     tree = Tree.of(folder / FILES_FOLDER, [str(entry["path"]) for entry in record.details["files"]])
@@ -68,14 +82,14 @@ def normalize(
 
     def build(staging: Path) -> Built:
         with full_disk_named(staging, f"writing the dataset {name}"):
-            return _build(staging, name, tree, hashes, settings, report)
+            return _build(staging, name, tree, hashes, settings, mapping, judged, report)
 
     output = run_stage(
         stage="normalize",
         workspace=workspace,
         parent=parent,
         record_name=RECORD_NAME,
-        inputs={"files": digest(hashes)},
+        inputs={"files": digest(hashes), **inputs},
         settings=settings,
         module=__name__,
         build=build,
@@ -98,35 +112,69 @@ def _source(unpacked: StageOutput | Path) -> tuple[Path, StageRecord]:
 
 
 def _build(
-    staging: Path, name: str, tree: Tree, hashes: dict[str, str], settings: NormalizeSettings, report: Progress
+    staging: Path,
+    name: str,
+    tree: Tree,
+    hashes: dict[str, str],
+    settings: NormalizeSettings,
+    mapping: LayoutMapping | None,
+    judged: Judged,
+    report: Progress,
 ) -> Built:
-    layout, evidence = choose_layout(tree, settings.layout)
+    layout, evidence = choose_layout(tree, settings.layout, mapping)
     report(0.02, f"layout {layout.name}: {evidence}")
     sources = layout.read(tree)
     chosen = _limited(sources, settings)
     intake = take_in(staging, tree, chosen, hashes, settings.max_unreadable_share, report)
     intake.set_aside.extend(_outside(tree, sources, layout))
     taken = intake.taken
-    labels = [one.source.label for one in taken]
-    _require_two_classes(labels, [one.source.source_label for one in taken])
-    grouping = group(
-        [one.image_id for one in taken],
-        [one.source.patient_id for one in taken],
-        [one.fingerprint for one in taken],
-    )
-    splits = assign(
-        [one.image_id for one in taken], grouping.groups, labels, [one.source.split for one in taken], settings.split
-    )
-    write_manifest(staging / MANIFEST_NAME, _manifest(taken, grouping, splits, layout.name))
-    details = _details(intake, grouping, splits) | {
+    if not settings.allow_one_class:
+        _require_two_classes(taken)
+    grouping, splits = _grouped_and_split(taken, layout, settings, judged)
+    write_judged(staging, grouping.judged)
+    manifest = manifest_of(taken, grouping, splits, layout.name)
+    write_manifest(staging / MANIFEST_NAME, manifest)
+    details = details_of(intake, grouping, splits)
+    details |= compared_with_published(layout, taken)
+    details |= write_suspects(staging, name, manifest, grouping)
+    details |= {
         "name": name,
         "layout": layout.name,
         "layout_evidence": evidence,
+        "mapping": None if mapping is None else mapping.model_dump(mode="json", exclude_defaults=True),
         "left_out": len(sources) - len(chosen),
         "manifest_sha256": file_sha256(staging / MANIFEST_NAME),
         "synthetic": tree.synthetic,
     }
-    return Built(_counts(intake, grouping), details)
+    return Built(counts_of(intake, grouping), details)
+
+
+def _grouped_and_split(
+    taken: Sequence[Taken], layout: Layout, settings: NormalizeSettings, judged: Judged
+) -> tuple[Grouping, Splits]:
+    ids, sources = [one.image_id for one in taken], [one.source for one in taken]
+    grouping = group(
+        ids,
+        [source.patient_id for source in sources],
+        [one.fingerprint for one in taken],
+        published=[_publication(source, layout) for source in sources],
+        judged=judged,
+    )
+    splits = assign(
+        ids,
+        grouping.groups,
+        [source.label for source in sources],
+        [source.split for source in sources],
+        settings.split,
+        sites=[source.site or source.origin or layout.name for source in sources],
+        links=grouping.links,
+    )
+    return grouping, splits
+
+
+def _publication(source: SourceImage, layout: Layout) -> Publication:
+    file = source.original_name or source.source.name
+    return Publication(source.origin or layout.name, file, by_another=bool(source.original_name))
 
 
 def _limited(sources: Sequence[SourceImage], settings: NormalizeSettings) -> list[SourceImage]:
@@ -147,17 +195,19 @@ def _outside(tree: Tree, sources: Sequence[SourceImage], layout: Layout) -> list
     """Image files that the layout took neither for a photograph nor for a mask."""
     used = {source.source for source in sources}
     used |= {path for source in sources if source.mask for path in source.mask.sources}
+    reasons = layout.left_out(tree) if isinstance(layout, LeavesOut) else {}
     return [
-        {"source": str(path), "reason": f"no photograph or mask of the layout {layout.name}"}
+        {"source": str(path), "reason": reasons.get(path, f"no photograph or mask of the layout {layout.name}")}
         for path in tree.images
         if path not in used
     ]
 
 
-def _require_two_classes(labels: Sequence[Label], words: Sequence[str]) -> None:
-    """One class cannot be learned; a dataset without any diagnosis serves segmentation and passes."""
+def _require_two_classes(taken: Sequence[Taken]) -> None:
+    """One class cannot be learned; a dataset without any diagnosis, or of suspects with masks, serves segmentation."""
+    labels, words = [one.source.label for one in taken], [one.source.source_label for one in taken]
     there = set(labels) & {Label.NORMAL, Label.GLAUCOMA}
-    if len(there) != 1:
+    if len(there) != 1 or (Label.SUSPECT in labels and any(one.mask for one in taken)):
         return
     counts = Counter(str(label) for label in labels)
     seen = ", ".join(sorted({repr(word) for word in words if word})[:8]) or "none"
@@ -166,78 +216,6 @@ def _require_two_classes(labels: Sequence[Label], words: Sequence[str]) -> None:
         f"(the source's words: {seen})",
         expected="photographs of both normal and glaucoma eyes, or no labels at all for segmentation alone",
         consequence="The dataset was not made",
-        remedy="add the other class to the archive, or check how the labels are written",
+        remedy="add the other class to the archive, check how the labels are written, or set allow_one_class to merge "
+        "it with another dataset",
     )
-
-
-def _manifest(taken: Sequence[Taken], grouping: Grouping, splits: Splits, layout: str) -> pd.DataFrame:
-    rows = []
-    for one, group_name, split in zip(taken, grouping.groups, splits.of_image, strict=True):
-        source, print_ = one.source, one.fingerprint
-        rows.append(
-            {
-                Column.IMAGE_ID: one.image_id,
-                Column.IMAGE: one.image,
-                Column.MASK: one.mask,
-                Column.LABEL: source.label,
-                Column.SOURCE_LABEL: source.source_label,
-                Column.PATIENT_ID: source.patient_id,
-                Column.EYE: source.eye,
-                Column.SITE: source.site,
-                Column.ORIGIN: source.origin or layout,
-                Column.SOURCE: str(source.source),
-                Column.SOURCE_PART: source.part,
-                Column.SPLIT: split,
-                Column.FOLD: "",
-                Column.GROUP: group_name,
-                Column.WIDTH: print_.width,
-                Column.HEIGHT: print_.height,
-                Column.SHA256: print_.sha256,
-                Column.PIXEL_SHA256: print_.pixel_sha256,
-                Column.PERCEPTUAL_HASH: print_.perceptual_hash,
-                Column.DISC_STATE: one.disc_state,
-                Column.CUP_STATE: one.cup_state,
-                Column.STATED_VERTICAL_CDR: source.stated_vertical_cdr,
-                Column.AGE_YEARS: source.age_years,
-                Column.IOP_MMHG: source.iop_mmhg,
-                Column.STATED_QUALITY: source.stated_quality,
-            }
-        )
-    return pd.DataFrame(rows).rename(columns=str)
-
-
-def _details(intake: Intake, grouping: Grouping, splits: Splits) -> dict[str, Any]:
-    taken = intake.taken
-    labels = [str(one.source.label) for one in taken]
-    words: dict[str, Counter[str]] = {}
-    for one in taken:
-        words.setdefault(one.source.source_label, Counter())[str(one.source.label)] += 1
-    from_names = any(one.source.patient_from_name for one in taken)
-    by_split = splits.counts(labels)
-    return {
-        "set_aside": intake.set_aside,
-        "counts_by_label": dict(sorted(Counter(labels).items())),
-        "counts_by_split": {str(split): dict(sorted(by_split[split].items())) for split in Split},
-        "labels": {word: dict(sorted(counts.items())) for word, counts in sorted(words.items())},
-        "grouping": grouping.described(named_by_files=from_names),
-        "conflicting_labels": _conflicts(taken),
-    }
-
-
-def _conflicts(taken: Sequence[Taken]) -> list[dict[str, str]]:
-    """Photographs with the same pixels and different labels: one of the labels is wrong."""
-    same: dict[str, dict[str, str]] = {}
-    for one in taken:
-        same.setdefault(one.fingerprint.pixel_sha256, {})[one.image_id] = str(one.source.label)
-    return [labels for labels in same.values() if len(set(labels.values())) > 1]
-
-
-def _counts(intake: Intake, grouping: Grouping) -> dict[str, int]:
-    taken = intake.taken
-    return {
-        "images": len(taken),
-        "patients": len({one.source.patient_id for one in taken} - {""}),
-        "groups": len(set(grouping.groups)),
-        "with_mask": sum(bool(one.mask) for one in taken),
-        "set_aside": len(intake.set_aside),
-    }

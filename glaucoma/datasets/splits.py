@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from glaucoma.datasets.settings import SplitSettings
-from glaucoma.errors import DatasetError, LeakageError
+from glaucoma.datasets.dealing import Dealt, deal_folds, dealt_groups, share_out
+from glaucoma.datasets.links import Link
+from glaucoma.datasets.split_errors import cut_groups, given_splits_leak, too_few_for_folds, too_small, which_site
+from glaucoma.datasets.split_settings import SplitScheme, SplitSettings
+from glaucoma.errors import DatasetError
 from glaucoma.schema import Label, Split
 
-_SHOWN = 10
 _ATTEMPTS = 50
 """Draws before a dataset is said to be too small: patients with two labels can make one draw fail and the next not."""
+_FOLDS, _PARTS = 0, 1
+"""Which draw a random generator is for: folds do not depend on which of them is the test."""
 
 Counts = dict[Split, Counter[str]]
 
@@ -27,28 +31,27 @@ class Splits:
         image_ids: Names, for messages.
         groups: What may not be cut; as many.
         of_image: The split of each image; as many.
+        folds: The fold of each image, from 0; empty where there are none.
 
     Raises:
         LeakageError: A group stands in two splits; up to ten are named with their images.
-        DatasetError: The three differ in length.
+        DatasetError: They differ in length.
     """
 
     image_ids: tuple[str, ...]
     groups: tuple[str, ...]
     of_image: tuple[Split, ...]
+    folds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.image_ids) == len(self.groups) == len(self.of_image):
+        if len({len(self.image_ids), len(self.groups), len(self.of_image), len(self.folds or self.groups)}) > 1:
             raise DatasetError(
                 f"{len(self.image_ids)} images, {len(self.groups)} groups and {len(self.of_image)} splits",
                 expected="as many of each",
             )
-        members: dict[str, dict[Split, str]] = {}
-        for image_id, group, split in zip(self.image_ids, self.groups, self.of_image, strict=True):
-            members.setdefault(group, {}).setdefault(split, image_id)
-        cut = {group: sides for group, sides in members.items() if len(sides) > 1}
-        if cut:
-            raise _leak(cut)
+        for sides in (self.of_image, self.folds):
+            if cut := _cut(self.image_ids, self.groups, sides):
+                raise cut_groups(cut)
 
     def counts(self, labels: Sequence[str]) -> Counts:
         """Images by split and label."""
@@ -58,109 +61,136 @@ class Splits:
         return counts
 
 
+def _cut(
+    image_ids: Sequence[str], groups: Sequence[str], sides: Sequence[Split | int | None]
+) -> dict[str, dict[str, str]]:
+    """The groups on several sides, each with the first image on every side; images on no side are left out."""
+    members: dict[str, dict[str, str]] = {}
+    for image_id, group, side in zip(image_ids, groups, sides, strict=False):
+        if side is not None:
+            members.setdefault(group, {}).setdefault(str(side), image_id)
+    return {group: of for group, of in members.items() if len(of) > 1}
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What is settled before anything is carved out: splits by group, and which of them nobody may find fault with."""
+
+    of_group: Mapping[str, Split]
+    accepted: frozenset[Split] = frozenset()
+    folds: Mapping[str, int] | None = None
+
+
 def assign(
     image_ids: Sequence[str],
     groups: Sequence[str],
     labels: Sequence[Label],
     given: Sequence[Split | None],
     settings: SplitSettings,
+    *,
+    sites: Sequence[str] | None = None,
+    links: Iterable[Link] = (),
 ) -> Splits:
     """Puts every image into train, val or test.
 
-    The source's splits are kept where it gives any and the settings say so; a part that it lacks is carved out of its
-    training part. Else all is drawn anew. Groups go whole, each label gets its share in each part (counted in groups,
-    at least one), and the draw follows from the seed and the groups' names, not from the order of the images.
+    With `hold_out` the source's splits are kept where it gives any and the settings say so; a part that it lacks is
+    carved out of its training part. With `k_fold` and `leave_one_site_out` the test is a fold or a site, and validation
+    is carved out of the rest. Groups go whole: one that has images of the held-out site and of others goes to the test.
+    Each label gets its share in each part (counted in groups, at least one; in images for folds), and each site within
+    it as far as that allows. The draw follows from the seed and the groups' names, not from the order of the images.
+
+    Args:
+        sites: Of each image; None where none is known.
+        links: Why images are of one group, to be named where the source's splits cut it.
 
     Raises:
-        LeakageError: The source's own splits cut a group.
+        LeakageError: The source's own splits cut a group; the photographs are named with what links them.
         DatasetError: Too few groups for every class to stand in every part that is asked for.
+        SettingsError: The held-out site is none of the dataset's.
     """
-    fixed: dict[str, Split] = {}
-    if settings.keep_given and any(split is not None for split in given):
-        fixed = _given_by_group(image_ids, groups, given)
-    there = set(fixed.values())
-    if fixed and Split.TRAIN not in there:
+    places = list(sites or [""] * len(labels))
+    dealt = dealt_groups(groups, labels, places if settings.by_site else [""] * len(labels))
+    if settings.scheme is SplitScheme.K_FOLD:
+        fixed = _one_fold(dealt, required_labels(labels), settings)
+    elif settings.scheme is SplitScheme.LEAVE_ONE_SITE_OUT:
+        fixed = _one_site(groups, places, settings)
+    else:
+        fixed = _given(image_ids, groups, given, links, settings)
+    return _carved(tuple(image_ids), tuple(groups), labels, dealt, fixed, settings)
+
+
+def _given(
+    image_ids: Sequence[str],
+    groups: Sequence[str],
+    given: Sequence[Split | None],
+    links: Iterable[Link],
+    settings: SplitSettings,
+) -> _Fixed:
+    """The split that the source gives each group; images that it leaves out follow their group, or train."""
+    if not settings.keep_given or not any(given):
+        return _Fixed({})
+    if cut := _cut(image_ids, groups, given):
+        raise given_splits_leak(cut, image_ids, groups, given, links)
+    of_group = {group: split for group, split in zip(groups, given, strict=True) if split is not None}
+    there = set(of_group.values())
+    if Split.TRAIN not in there:
         raise DatasetError(
-            f"The source gives the splits {_named(there)} and nothing to train on",
+            f"The source gives the splits {', '.join(sorted(there))} and nothing to train on",
             expected="a part for training",
             remedy="set split.keep_given to false to split anew",
         )
+    return _Fixed(of_group, frozenset(there - {Split.TRAIN}))
+
+
+def _one_fold(dealt: Mapping[str, Dealt], required: set[Label], settings: SplitSettings) -> _Fixed:
+    """All groups dealt into folds, of which one is the test; each fold has images of each required label."""
+    for attempt in range(_ATTEMPTS):
+        folds = deal_folds(dealt, settings.folds, np.random.default_rng([settings.seed, attempt, _FOLDS]))
+        there = {(folds[name], label) for name, group in dealt.items() for label in group.labels}
+        if len([one for one in there if one[1] in required]) == settings.folds * len(required):
+            test = {name: Split.TEST for name, fold in folds.items() if fold == settings.fold}
+            return _Fixed(test, frozenset(), folds)
+    raise too_few_for_folds(dealt, required, settings.folds)
+
+
+def _one_site(groups: Sequence[str], sites: Sequence[str], settings: SplitSettings) -> _Fixed:
+    """Groups with an image of the held-out site are the test. A site without labels passes, as a given part does."""
+    counts = Counter(sites)
+    if settings.held_out_site not in counts or len(counts) < 2 or not settings.held_out_site:
+        raise which_site(settings.held_out_site, counts)
+    test = {group: Split.TEST for group, site in zip(groups, sites, strict=True) if site == settings.held_out_site}
+    return _Fixed(test, frozenset({Split.TEST}))
+
+
+def _carved(
+    image_ids: tuple[str, ...],
+    groups: tuple[str, ...],
+    labels: Sequence[Label],
+    dealt: Mapping[str, Dealt],
+    fixed: _Fixed,
+    settings: SplitSettings,
+) -> Splits:
+    """The parts that are not fixed, drawn until every class stands in every one of them."""
+    there = set(fixed.of_group.values())
     shares = {
         split: share
         for split, share in ((Split.VAL, settings.val_share), (Split.TEST, settings.test_share))
         if split not in there
     }
     wanted = there | {Split.TRAIN} | {split for split, share in shares.items() if share > 0}
-    pool = sorted({group for group in groups if fixed.get(group, Split.TRAIN) is Split.TRAIN})
-    labels_of = _labels_by_group(groups, labels)
-    splits = None
+    pool = {name: group for name, group in dealt.items() if fixed.of_group.get(name, Split.TRAIN) is Split.TRAIN}
+    absent: list[tuple[Split, Label]] = []
     for attempt in range(_ATTEMPTS):
-        drawn = _draw(
-            {group: labels_of[group] for group in pool}, shares, np.random.default_rng([settings.seed, attempt])
-        )
-        of_group = {**fixed, **drawn}
-        splits = Splits(tuple(image_ids), tuple(groups), tuple(of_group[group] for group in groups))
-        if not _absent(splits, labels, wanted, there - {Split.TRAIN}):
+        rng = np.random.default_rng([settings.seed, attempt, _PARTS, settings.fold])
+        of_group = {**fixed.of_group, **share_out(pool, shares, rng)}
+        folds = () if fixed.folds is None else tuple(fixed.folds[group] for group in groups)
+        splits = Splits(image_ids, groups, tuple(of_group[group] for group in groups), folds)
+        absent = _absent(splits, labels, wanted, fixed.accepted)
+        if not absent:
             return splits
         if len(wanted) == 1 or not shares:
             break
-    assert splits is not None  # noqa: S101  # one attempt at least was made
-    raise _too_small(splits, labels, groups, wanted, there - {Split.TRAIN})
-
-
-def _given_by_group(image_ids: Sequence[str], groups: Sequence[str], given: Sequence[Split | None]) -> dict[str, Split]:
-    """The split that the source gives each group; images that it leaves out follow their group, or train."""
-    members: dict[str, dict[Split, str]] = {}
-    for image_id, group, split in zip(image_ids, groups, given, strict=True):
-        if split is not None:
-            members.setdefault(group, {}).setdefault(split, image_id)
-    cut = {group: sides for group, sides in members.items() if len(sides) > 1}
-    if cut:
-        raise _leak(cut, remedy="take the repeated photographs out, or set split.keep_given to false to split anew")
-    return {group: next(iter(sides)) for group, sides in members.items()}
-
-
-def _labels_by_group(groups: Sequence[str], labels: Sequence[Label]) -> dict[str, frozenset[Label]]:
-    found: dict[str, set[Label]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        found.setdefault(group, set()).add(label)
-    return {group: frozenset(of) for group, of in found.items()}
-
-
-def _draw(
-    labels_of: Mapping[str, frozenset[Label]], shares: Mapping[Split, float], rng: np.random.Generator
-) -> dict[str, Split]:
-    """Shares groups out label by label, the rarest first, each to the part that lacks most groups of that label.
-
-    Source: iterative stratification (Sechidis et al. 2011), which also serves groups with several labels.
-    """
-    names = sorted(labels_of)
-    order = [names[i] for i in rng.permutation(len(names))]
-    with_label = {label: [name for name in order if label in labels_of[name]] for label in Label}
-    lacking = {label: _quota(len(members), shares) for label, members in with_label.items()}
-    drawn: dict[str, Split] = {}
-    for label in sorted(with_label, key=lambda one: (len(with_label[one]), one)):
-        for name in with_label[label]:
-            if name in drawn:
-                continue
-            lack = lacking[label]
-            split = max(lack, key=lambda one: lack[one])
-            drawn[name] = split
-            for other in labels_of[name]:
-                lacking[other][split] -= 1
-    return drawn
-
-
-def _quota(groups: int, shares: Mapping[Split, float]) -> dict[Split, int]:
-    """Groups for each part: at least one each where there are enough, and the rest, at least one, to train."""
-    quota = {split: max(1, round(groups * share)) for split, share in shares.items() if share > 0}
-    while quota and sum(quota.values()) >= groups:
-        largest = max(quota, key=lambda one: quota[one])
-        if quota[largest] > 1:
-            quota[largest] -= 1
-        else:
-            quota = {}  # too few to share out: all to train
-    return {Split.TRAIN: groups - sum(quota.values()), **quota}
+    raise too_small(absent, dealt, required_labels(labels), wanted, settings)
 
 
 def required_labels(labels: Sequence[Label]) -> set[Label]:
@@ -170,44 +200,11 @@ def required_labels(labels: Sequence[Label]) -> set[Label]:
 
 
 def _absent(
-    splits: Splits, labels: Sequence[Label], wanted: set[Split], given: set[Split]
+    splits: Splits, labels: Sequence[Label], wanted: set[Split], accepted: frozenset[Split]
 ) -> list[tuple[Split, Label]]:
-    """Which required label lacks where; a part of the source's own that has no labels at all passes."""
+    """Which required label lacks where; an accepted part that has no labels at all passes."""
     counts, required = splits.counts(labels), required_labels(labels)
-    asked = [split for split in sorted(wanted) if split not in given or any(counts[split][label] for label in required)]
+    asked = [
+        split for split in sorted(wanted) if split not in accepted or any(counts[split][label] for label in required)
+    ]
     return [(split, label) for split in asked for label in sorted(required) if not counts[split][label]]
-
-
-def _too_small(
-    splits: Splits, labels: Sequence[Label], groups: Sequence[str], wanted: set[Split], given: set[Split]
-) -> DatasetError:
-    absent = ", ".join(f"no {label} in {split}" for split, label in _absent(splits, labels, wanted, given))
-    have = Counter(label for of in _labels_by_group(groups, labels).values() for label in of)
-    found = ", ".join(f"{label} {have[label]}" for label in sorted(have))
-    return DatasetError(
-        f"The dataset is too small to split by patient: {absent} ({len(set(groups))} groups of photographs in all; "
-        f"with each label: {found})",
-        expected=f"each of {_named(required_labels(labels))} in each of {_named(wanted)}, "
-        f"so at least {len(wanted)} patients or groups with each label",
-        consequence="The dataset was not made",
-        remedy="add patients, set split.val_share or split.test_share to 0, or set split.keep_given to false "
-        "if the source's own splits are to blame",
-    )
-
-
-def _leak(cut: Mapping[str, Mapping[Split, str]], remedy: str = "split by group") -> LeakageError:
-    shown = "; ".join(
-        f"{group}: " + ", ".join(f"{image_id} in {split}" for split, image_id in sides.items())
-        for group, sides in sorted(cut.items())[:_SHOWN]
-    )
-    more = f"; and {len(cut) - _SHOWN} more" if len(cut) > _SHOWN else ""
-    return LeakageError(
-        f"{len(cut)} patients or groups of one and the same photograph stand in more than one split: {shown}{more}",
-        expected="each in one split only",
-        consequence="The splits were not made: a model would be tested on what it was trained on",
-        remedy=remedy,
-    )
-
-
-def _named(words: set[Split] | set[Label]) -> str:
-    return ", ".join(sorted(str(word) for word in words))

@@ -44,6 +44,11 @@ def _listed(paths: tuple[str, ...], shown: int = 20) -> str:
     return ", ".join(paths[:shown]) + more
 
 
+def part_of(report: Progress, start: float, length: float) -> Progress:
+    """A reporter whose 0 to 1 is a part of `report`'s."""
+    return lambda share, line: report(start + length * share, line)
+
+
 def sum_folder(folder: Path, root: Path, *, report: Progress = silent) -> dict[str, str]:
     """SHA-256 by path relative to `root`, for every file in `folder`, sorted by path."""
     files = _files(folder)
@@ -59,21 +64,34 @@ def format_sums(sums: dict[str, str]) -> bytes:
     return "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode()
 
 
-def parse_sums(path: Path) -> dict[str, str]:
-    """The list at `path`; `IntegrityError` where it is missing or not one."""
+def parse_sums(path: Path, inside: str) -> dict[str, str]:
+    """The list at `path`, whose files all lie in the folder `inside`, relative to the workspace.
+
+    Raises:
+        IntegrityError: It is missing, no list of sums, or speaks of files elsewhere.
+    """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"The list of sums {path} cannot be read ({error})") from error
     matches = [_LINE.match(line) for line in lines]
     if not matches or None in matches:
         raise IntegrityError(f"{path} is no list of SHA-256 sums", remedy="register the dataset again")
-    return {match[2]: match[1] for match in matches if match is not None}
+    sums = {match[2]: match[1] for match in matches if match is not None}
+    for file in sums:
+        parts = file.split("/")
+        if not file.startswith(f"{inside}/") or "" in parts or "." in parts or ".." in parts or "\0" in file:
+            raise IntegrityError(f"{path} lists {file!r}, which is no file in {inside}")
+    return sums
 
 
-def compare_folder(folder: Path, root: Path, sums: dict[str, str]) -> Differences:
+def compare_folder(folder: Path, root: Path, sums: dict[str, str], *, report: Progress = silent) -> Differences:
     """How the files in `folder` differ from `sums`, each read once."""
-    there = sum_folder(folder, root) if folder.is_dir() else {}
+    return compare_sums(sums, sum_folder(folder, root, report=report) if folder.is_dir() else {})
+
+
+def compare_sums(sums: dict[str, str], there: dict[str, str]) -> Differences:
+    """How `there` differs from the list `sums`."""
     return Differences(
         checked=len(sums),
         changed=tuple(sorted(path for path in sums.keys() & there.keys() if sums[path] != there[path])),

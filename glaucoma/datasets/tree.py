@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from glaucoma.archives.names import is_junk
+from glaucoma.synthetic.marker import MARKER_NAME
 
 IMAGE_ENDINGS = frozenset([".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".jp2"])
-TABLE_ENDINGS = frozenset([".csv", ".tsv", ".xlsx"])
-SYNTHETIC_NOTE = "ARC-SYNTHETIC.txt"
-"""A file of this name at the root says that the photographs are generated. It is no part of any layout."""
+TABLE_ENDINGS = frozenset([".csv", ".tsv", ".xlsx", ".xls"])
 
 _FOLDERS_SHOWN = 24
 _EXAMPLES = 2
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,12 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path, paths: Iterable[str]) -> Tree:
-        """The tree of the listed files under `root`; the note that marks generated photographs is taken out of it."""
-        files = sorted(PurePosixPath(path) for path in paths)
-        notes = [path for path in files if path.name == SYNTHETIC_NOTE]
+        """The tree of the listed files under `root`, less what desktops leave behind (`__MACOSX`, `Thumbs.db`, ..).
+
+        The note that marks generated photographs is taken out too.
+        """
+        files = sorted(path for path in map(PurePosixPath, paths) if not is_junk(path))
+        notes = [path for path in files if path.name == MARKER_NAME]
         return cls(root, tuple(path for path in files if path not in notes), synthetic=bool(notes))
 
     def full(self, path: PurePosixPath | str) -> Path:
@@ -47,9 +54,20 @@ class Tree:
 
     @cached_property
     def tables(self) -> tuple[PurePosixPath, ...]:
-        """Files with a table's ending (.csv, .tsv, .xlsx)."""
+        """Files with a table's ending (.csv, .tsv, .xlsx, .xls)."""
         tables = (path for path in self.files if path.suffix.lower() in TABLE_ENDINGS)
         return tuple(path for path in tables if not path.name.startswith("~$"))  # a lock that Excel left
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        """What `make` gives, made at the first call with that `key`: layouts that look at one table read it once."""
+        if key not in self._made:
+            self._made[key] = make()
+        value: _Value = self._made[key]
+        return value
 
     def shown(self) -> str:
         """One line a folder: how many files of which ending, and two names; at most 24 folders."""

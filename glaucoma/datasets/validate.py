@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from glaucoma.datasets.comparison import Comparison, compare
-from glaucoma.datasets.docs_offline import write_index
-from glaucoma.datasets.expectations import SPLIT_AND_LABEL, Severity, dataset_rules
-from glaucoma.datasets.judgement import Verdict, judge
+from glaucoma.datasets.comparison import Comparison, Limits, compare
+from glaucoma.datasets.confounding import Association, associations
+from glaucoma.datasets.expectations import SPLIT_AND_LABEL, dataset_rules
+from glaucoma.datasets.findings import CHECKS_NAME, DATA_DOCS, RECORD_NAME, Finding, summary, write_pages
+from glaucoma.datasets.judgement import judge
 from glaucoma.datasets.leakage import leakage_columns
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
+from glaucoma.datasets.pair_judgements import judged_different
+from glaucoma.datasets.photograph_facts import Measured
+from glaucoma.datasets.quality import GRADE, REASONS, Grade, grade
+from glaucoma.datasets.rules import Severity
 from glaucoma.datasets.statistics import Facts, measure_dataset
-from glaucoma.datasets.validation_settings import ValidateSettings
-from glaucoma.errors import NotFoundError, ValidationFailedError
+from glaucoma.datasets.validation_settings import PreparedSettings, RawSettings, Target, ValidateSettings
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import Built, StageOutput, file_sha256, read_record, run_stage, write_bytes
 from glaucoma.schema import Column, Label, Split
 from glaucoma.workspace import Workspace
 
-RECORD_NAME = "validation.json"
-CHECKS_NAME = "checks.csv"
-DATA_DOCS = "data_docs"
-
-_LISTED = 20
-_FROM_MANIFEST = (Column.IMAGE_ID, Column.LABEL, Column.SPLIT, Column.SITE, Column.PATIENT_ID, Column.GROUP)
+_FROM_MANIFEST = (
+    Column.IMAGE_ID,
+    Column.LABEL,
+    Column.SPLIT,
+    Column.SITE,
+    Column.ORIGIN,
+    Column.EYE,
+    Column.PATIENT_ID,
+    Column.GROUP,
+)
 _READING_SHARE = 0.8
 
 
@@ -40,102 +48,73 @@ def validate(
     workspace: Workspace,
     settings: ValidateSettings,
     *,
-    reference: Path | None = None,
     report: Progress = silent,
     workers: int | None = None,
 ) -> StageOutput:
     """Judges the dataset in the folder `dataset`; the result lies at `workspace.validations(name)/<key>`.
 
     Writes `checks.csv` (a row per image), `data_docs/` (HTML) and `validation.json`. A dataset that fails is a result,
-    not an error: `require_valid` makes it one.
+    not an error: `findings.require_valid` makes it one.
 
     Args:
-        reference: Folder of an earlier validation, whose photographs these are compared with (drift).
         workers: Threads; None for as many as there are cores. Changes no byte of the output.
 
     Raises:
-        NotFoundError: `dataset` or `reference` is not what it should be.
+        NotFoundError: `dataset` is not what it should be.
     """
     manifest = read_manifest(dataset)
-    inputs = {
-        "dataset": read_record(dataset / "dataset.json").key,
-        "manifest_sha256": file_sha256(dataset / MANIFEST_NAME),
-    }
-    if reference is not None:
-        if not (reference / CHECKS_NAME).is_file():
-            raise NotFoundError(f"No {CHECKS_NAME} in {reference}", expected="the folder of an earlier validation")
-        inputs["reference_sha256"] = file_sha256(reference / CHECKS_NAME)
     return run_stage(
         stage="validate",
         workspace=workspace,
         parent=workspace.validations(name),
         record_name=RECORD_NAME,
-        inputs=inputs,
-        settings=settings,
+        inputs={
+            "dataset": read_record(dataset / "dataset.json").key,
+            "manifest_sha256": file_sha256(dataset / MANIFEST_NAME),
+        },
+        # What bears on other files than these stays out of the key.
+        settings=settings.model_copy(update={"raw": RawSettings(), "prepared": PreparedSettings()}),
         module=__name__,
-        build=partial(_build, dataset, manifest, settings, reference, report, workers),
+        build=partial(_build, dataset, manifest, settings, report, workers),
     )
-
-
-def require_valid(output: StageOutput) -> None:
-    """`ValidationFailedError` with every critical failure, unless there is none."""
-    failures = output.record.details["critical"]
-    if not failures:
-        return
-    listed = "; ".join(f"({place}) {sentence(failure)}" for place, failure in enumerate(failures, start=1))
-    raise ValidationFailedError(
-        f"{len(failures)} critical checks failed: {listed}",
-        expected="every critical check to pass",
-        consequence="The dataset is not used",
-        remedy=f"see {output.folder / CHECKS_NAME} and {output.folder / output.record.details['data_docs']}",
-    )
-
-
-def sentence(failure: dict[str, Any]) -> str:
-    """One failed check in words: what should hold, what was seen, and the first images concerned."""
-    ids = ", ".join(failure["images"][:_LISTED])
-    more = f" and {failure['n'] - len(failure['images'])} more" if failure["n"] > len(failure["images"]) else ""
-    parts = [f"not so: {failure['says']}", failure["observed"], f"{ids}{more}" if ids else ""]
-    return " - ".join(part for part in parts if part)
 
 
 def _build(
     dataset: Path,
     manifest: pd.DataFrame,
     settings: ValidateSettings,
-    reference: Path | None,
     report: Progress,
     workers: int | None,
     staging: Path,
 ) -> Built:
-    table = _checks_table(dataset, manifest, report, workers)
+    table = _checks_table(dataset, manifest, settings, report, workers)
     text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     write_bytes(staging / CHECKS_NAME, text.encode())
     report(_READING_SHARE, "Great Expectations judges the table")
     rules = dataset_rules(settings, set(manifest[Column.LABEL]))
-    verdicts = judge(table, rules, staging / DATA_DOCS)
-    comparisons = _compare_groups(table, settings, reference)
-    _write_index(staging / DATA_DOCS, dataset, verdicts, comparisons)
-    report(1.0, f"{sum(verdict.passed for verdict in verdicts)} of {len(verdicts)} expectations hold")
-    critical = [_failure(verdict) for verdict in verdicts if _failed(verdict, Severity.CRITICAL)]
-    warned = [_failure(verdict) for verdict in verdicts if _failed(verdict, Severity.WARNING)]
-    warned += [_difference(comparison) for comparison in comparisons if comparison.differs]
-    return Built(
-        counts={"images": len(table), "critical": len(critical), "warnings": len(warned)},
-        details={
-            "passed": not critical,
-            "critical": critical,
-            "warnings": warned,
-            "expectations": len(verdicts),
-            "rules": [{"rule": v.rule.name, "severity": v.rule.severity, "passed": v.passed} for v in verdicts],
-            "comparisons": [comparison.model_dump() for comparison in comparisons],
-            "unreadable": {str(row.image_id): str(row.problem) for row in table.itertuples() if row.problem},
-            "data_docs": f"{DATA_DOCS}/index.html",
-        },
-    )
+    findings = [Finding.of(verdict) for verdict in judge(table, rules, staging / DATA_DOCS, what="normalized dataset")]
+    report(0.9, "comparing classes and splits")
+    comparisons = _compare_groups(table, settings)
+    confounders = associations(table, _limits(settings), min_association=settings.min_association)
+    findings += [_of_comparison(one) for one in comparisons] + [_of_association(one) for one in confounders]
+    details = summary(Target.NORMALIZED, findings, len(rules)) | {
+        "comparisons": [one.model_dump() for one in comparisons],
+        "associations": [one.model_dump() for one in confounders],
+        "quality": _grades(table),
+        "stated_cdr": _stated_cdr(table),
+        "unreadable": {str(row.image_id): str(row.problem) for row in table.itertuples() if row.problem},
+    }
+    notes = [_quality_note(details["quality"])]
+    title = f"Checks of {dataset.parent.name}, version {dataset.name}"
+    write_pages(staging / DATA_DOCS, title, findings, notes)
+    report(1.0, f"{sum(one.passed for one in findings[: len(rules)])} of {len(rules)} expectations hold")
+    counts = {"images": len(table), "critical": len(details["critical"]), "warnings": len(details["warnings"])}
+    return Built(counts=counts | _counted(table), details=details)
 
 
-def _checks_table(dataset: Path, manifest: pd.DataFrame, report: Progress, workers: int | None) -> pd.DataFrame:
+def _checks_table(
+    dataset: Path, manifest: pd.DataFrame, settings: ValidateSettings, report: Progress, workers: int | None
+) -> pd.DataFrame:
     """One row per image: the manifest's words, what was measured, and what leaks; None where nothing can be said."""
     facts: list[Facts] = []
     with contextlib.closing(measure_dataset(dataset, manifest, workers=workers)) as measuring:
@@ -146,60 +125,77 @@ def _checks_table(dataset: Path, manifest: pd.DataFrame, report: Progress, worke
     for name in measured.columns:
         if measured[name].map(lambda value: isinstance(value, bool)).any():
             measured[name] = measured[name].astype(object)
-    table = pd.concat(
-        [manifest[[column.value for column in _FROM_MANIFEST]], measured, leakage_columns(manifest)], axis=1
-    )
+    graded = [grade(asdict(one), settings.quality) if one.readable else (None, "") for one in facts]
+    measured[GRADE] = [None if found is None else found.value for found, _ in graded]
+    measured[REASONS] = [reasons for _, reasons in graded]
+    known = manifest[[column.value for column in _FROM_MANIFEST]]
+    table = pd.concat([known, measured, leakage_columns(manifest, judged_different=judged_different(dataset))], axis=1)
     table[SPLIT_AND_LABEL] = table[Column.SPLIT] + "/" + table[Column.LABEL]
     return table
 
 
-def _write_index(docs: Path, dataset: Path, verdicts: list[Verdict], comparisons: list[Comparison]) -> None:
-    rows = [(str(one.rule.severity), one.passed, one.rule.says, _seen(one)) for one in verdicts]
-    rows += [(str(Severity.WARNING), not one.differs, _alike(one), one.says) for one in comparisons]
-    write_index(docs, f"Checks of {dataset.parent.name}, version {dataset.name}", rows)
+def _limits(settings: ValidateSettings) -> Limits:
+    return Limits(
+        min_difference=settings.min_difference,
+        significance=settings.significance,
+        permutations=settings.permutations,
+        seed=settings.seed,
+        telling_auc=settings.telling_auc,
+    )
 
 
-def _seen(verdict: Verdict) -> str:
-    ids = ", ".join(verdict.affected[:_LISTED])
-    return ": ".join(part for part in (verdict.observed, ids) if part)
-
-
-def _alike(comparison: Comparison) -> str:
-    return f"{comparison.first} and {comparison.second} are alike in {comparison.quantity}"
-
-
-def _failed(verdict: Verdict, severity: Severity) -> bool:
-    return not verdict.passed and verdict.rule.severity is severity
-
-
-def _failure(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "rule": verdict.rule.name,
-        "says": verdict.rule.says,
-        "observed": verdict.observed,
-        "images": list(verdict.affected[:_LISTED]),
-        "n": len(verdict.affected),
-    }
-
-
-def _difference(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "rule": f"alike_{comparison.quantity}",
-        "says": _alike(comparison),
-        "observed": comparison.says,
-        "images": [],
-        "n": 0,
-    }
-
-
-def _compare_groups(table: pd.DataFrame, settings: ValidateSettings, reference: Path | None) -> list[Comparison]:
-    """The classes with each other, val and test with train, and all with the reference's photographs."""
-    groups = {str(label): table[table[Column.LABEL] == label] for label in (Label.NORMAL, Label.GLAUCOMA)}
-    groups |= {str(split): table[table[Column.SPLIT] == split] for split in Split}
-    limits = {"min_difference": settings.min_difference, "significance": settings.significance}
-    found = compare(groups, [(str(Label.NORMAL), str(Label.GLAUCOMA))], **limits)
-    found += compare(groups, [(str(Split.TRAIN), str(other)) for other in (Split.VAL, Split.TEST)], **limits)
-    if reference is not None:
-        earlier = pd.read_csv(reference / CHECKS_NAME, dtype={"image_id": str}).replace({np.nan: None})
-        found += compare({"this dataset": table, "reference": earlier}, [("this dataset", "reference")], **limits)
+def _compare_groups(table: pd.DataFrame, settings: ValidateSettings) -> list[Comparison]:
+    """The classes with each other, and val and test with train."""
+    pairs = [(Column.LABEL, Label.GLAUCOMA.value, Label.NORMAL.value)]
+    pairs += [(Column.SPLIT, other.value, Split.TRAIN.value) for other in (Split.VAL, Split.TEST)]
+    found: list[Comparison] = []
+    for column, first, second in pairs:
+        groups = (table[table[column] == first], table[table[column] == second])
+        found += compare(groups, (first, second), list(Measured), _limits(settings))
     return found
+
+
+def _of_comparison(one: Comparison) -> Finding:
+    """Between the classes a difference is one that gives the label away; between splits it is a shift."""
+    if Label.GLAUCOMA in (one.first, one.second):
+        passed = not (one.differs or one.tells_apart)
+        says = f"{one.quantity} alone does not tell glaucoma from normal"
+        return Finding(f"label_from_{one.quantity}", Severity.WARNING, passed, says, one.says)
+    says = f"{one.first} and {one.second} are alike in {one.quantity}"
+    return Finding(f"alike_{one.quantity}", Severity.WARNING, not one.differs, says, one.says)
+
+
+def _of_association(one: Association) -> Finding:
+    says = f"{one.trait} does not give the label away"
+    return Finding(f"label_from_{one.trait}", Severity.WARNING, not one.gives_away, says, one.says)
+
+
+def _grades(table: pd.DataFrame) -> dict[str, Any]:
+    """How many photographs have which grade, in all and of each label."""
+    by_label = {str(label): _counts_of(rows[GRADE]) for label, rows in table.groupby(Column.LABEL.value, sort=True)}
+    return _counts_of(table[GRADE]) | {"by_label": by_label}
+
+
+def _counts_of(grades: pd.Series) -> dict[str, int]:
+    found = Counter(value for value in grades if isinstance(value, str))
+    return {one.value: found[one.value] for one in Grade}
+
+
+def _quality_note(grades: dict[str, Any]) -> str:
+    return "Quality: " + ", ".join(f"{grades[one.value]} {one.value}" for one in Grade)
+
+
+def _counted(table: pd.DataFrame) -> dict[str, int]:
+    return {f"quality_{name}": number for name, number in _counts_of(table[GRADE]).items()}
+
+
+def _stated_cdr(table: pd.DataFrame) -> dict[str, Any]:
+    """How well the masks' vertical ratios agree with the stated ones; null where nothing was stated."""
+    difference = pd.to_numeric(table["cdr_difference"], errors="coerce").dropna()
+    if difference.empty:
+        return {"n": 0, "mean_difference": None, "largest_difference": None}
+    return {
+        "n": len(difference),
+        "mean_difference": float(difference.mean()),
+        "largest_difference": float(difference.max()),
+    }

@@ -23,9 +23,8 @@ from glaucoma.evaluation.files import (
     CALIBRATION_NAME,
     METRICS_NAME,
     PREDICTIONS_NAME,
-    RECORD_NAME,
     ROC_NAME,
-    link_split,
+    keep_by_split,
     read_metrics,
     require_checkpoint,
     resolve_device,
@@ -37,7 +36,7 @@ from glaucoma.evaluation.result import Evaluation, Metric, ThresholdChoice
 from glaucoma.evaluation.settings import EvaluateSettings
 from glaucoma.evaluation.thresholds import choose_threshold
 from glaucoma.progress import Progress, silent
-from glaucoma.provenance import Built, code_sha256, run_stage, stage_key, write_json
+from glaucoma.provenance import Built
 from glaucoma.schema import Column, Label, Split, Task
 from glaucoma.training.experiment import Experiment
 from glaucoma.workspace import Workspace
@@ -90,6 +89,7 @@ def evaluate(
         NotFoundError: The experiment has no checkpoint yet, or its prepared dataset is gone.
         DatasetError: The split holds no image that this task can be measured on.
         IntegrityError: The predictions do not fit the manifest, or a stored result is damaged.
+        TransientError: The GPU reported an error.
     """
     checkpoint = require_checkpoint(experiment, "Nothing was evaluated")
     metadata = experiment.metadata
@@ -103,9 +103,8 @@ def evaluate(
         "split": str(split),
         "threshold": "" if threshold is None else threshold.model_dump_json(),
     }
-    key = stage_key(_STAGE, inputs, settings.model_dump(mode="json"), code_sha256(__name__))
 
-    def build(staging: Path) -> Built:
+    def build(staging: Path, key: str) -> tuple[Evaluation, Built]:
         manifest = split_of_manifest(experiment, workspace, split)
         job = _Job(experiment, workspace, settings, split, manifest, threshold, resolve_device(device), staging, report)
         measured = _classification(job) if metadata.task is Task.CLASSIFICATION else _segmentation(job)
@@ -124,21 +123,21 @@ def evaluate(
             counts=measured.counts,
             notes=measured.notes,
         )
-        write_json(staging / METRICS_NAME, found.model_dump(mode="json"))
-        return Built(counts=measured.counts, details={"primary": found.primary, "value": found.primary_metric.value})
+        details = {"primary": found.primary, "value": found.primary_metric.value}
+        return found, Built(counts=measured.counts, details=details)
 
-    output = run_stage(
+    evaluation = keep_by_split(
         stage=_STAGE,
         workspace=workspace,
         parent=experiment.results,
-        record_name=RECORD_NAME,
+        split=split,
         inputs=inputs,
         settings=settings,
         module=__name__,
         build=build,
+        read=read_metrics,
+        name=METRICS_NAME,
     )
-    evaluation = read_metrics(output.folder)
-    link_split(experiment.results, split, output.key)
     experiment.set_metrics(str(split), evaluation.summary())
     report(1.0, f"{experiment.experiment_id}: {evaluation.primary} on {split} {evaluation.primary_metric}")
     return evaluation

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+from pydantic import BaseModel
 
 from glaucoma.datasets.manifest import read_manifest
-from glaucoma.errors import DatasetError, IntegrityError, NotFoundError
+from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, problems
 from glaucoma.evaluation.result import Evaluation
-from glaucoma.provenance import write_bytes
+from glaucoma.provenance import Built, code_sha256, run_stage, stage_key, write_bytes, write_json
 from glaucoma.schema import Column, Split
 from glaucoma.training.experiment import CheckpointRecord, Experiment
+from glaucoma.training.gpu_errors import gpu_errors_can_pass
 from glaucoma.workspace import Workspace
 
 METRICS_NAME = "metrics.json"
@@ -23,6 +25,7 @@ PREDICTIONS_NAME = "predictions.csv"
 ROC_NAME = "roc.csv"
 CALIBRATION_NAME = "calibration.csv"
 RECORD_NAME = "stage.json"
+Kept = TypeVar("Kept", bound=BaseModel)
 
 
 def read_evaluation(experiment: Experiment, split: Split = Split.VAL) -> Evaluation:
@@ -31,21 +34,74 @@ def read_evaluation(experiment: Experiment, split: Split = Split.VAL) -> Evaluat
 
 
 def read_metrics(folder: Path) -> Evaluation:
-    """The evaluation that `folder` holds.
+    """The evaluation that `folder` holds; raises as `read_kept` does."""
+    return read_kept(Evaluation, folder / METRICS_NAME, "evaluation", "evaluate")
+
+
+def read_kept(kind: type[Kept], path: Path, what: str, verb: str) -> Kept:
+    """The result that the JSON file at `path` holds.
+
+    Args:
+        what: What it is called, and `verb` what one does to have it.
 
     Raises:
         NotFoundError: There is none.
-        IntegrityError: `metrics.json` is damaged.
+        IntegrityError: The file is damaged.
     """
-    path = folder / METRICS_NAME
     if not path.is_file():
-        raise NotFoundError(f"No evaluation at {path}", remedy="run the evaluation first")
+        raise NotFoundError(f"No {what} at {path}", remedy=f"run the {what} first")
     try:
-        return Evaluation.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise IntegrityError(
-            f"{path} is no valid evaluation ({error})", remedy=f"remove {folder.resolve()} and evaluate again"
+            f"{path} is no valid {what} ({problems(error)})",
+            remedy=f"remove {path.parent.resolve()} and {verb} again",
         ) from error
+
+
+def keep_by_split(
+    *,
+    stage: str,
+    workspace: Workspace,
+    parent: Path,
+    split: Split,
+    inputs: Mapping[str, str],
+    settings: BaseModel,
+    module: str,
+    build: Callable[[Path, str], tuple[Kept, Built]],
+    read: Callable[[Path], Kept],
+    name: str,
+) -> Kept:
+    """The result in `parent/<key>`, made there unless it is there already; `parent/<split>` then points at it.
+
+    Args:
+        build: Called with the staging folder and the key; what it gives is written to the file `name`.
+        read: Reads that file in a folder. The result has a field `reused`, which is set here.
+
+    Raises:
+        TransientError: The GPU reported an error.
+    """
+    key = stage_key(stage, inputs, settings.model_dump(mode="json"), code_sha256(module))
+
+    def build_and_write(staging: Path) -> Built:
+        found, built = build(staging, key)
+        write_json(staging / name, found.model_dump(mode="json"))
+        return built
+
+    with gpu_errors_can_pass(f"{stage} of {parent.parent.name}"):
+        output = run_stage(
+            stage=stage,
+            workspace=workspace,
+            parent=parent,
+            record_name=RECORD_NAME,
+            inputs=inputs,
+            settings=settings,
+            module=module,
+            build=build_and_write,
+        )
+    found = read(output.folder)
+    link_split(parent, split, output.key)
+    return found.model_copy(update={"reused": output.reused})
 
 
 def link_split(parent: Path, split: Split, key: str) -> None:

@@ -72,6 +72,7 @@ class Evaluation(BaseModel):
     )
     counts: dict[str, int] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list, description="What a reader must know to read the numbers rightly.")
+    reused: bool = Field(default=False, exclude=True, description="Whether it was there already; not written down.")
 
     @property
     def primary_metric(self) -> Metric:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from glaucoma.errors import ArcError, DatasetError, IntegrityError, NotFoundError
+from glaucoma.errors import ArcError, DatasetError, IntegrityError, problems
 from glaucoma.evaluation.files import (
-    RECORD_NAME,
-    link_split,
+    keep_by_split,
     prepared_folder,
+    read_kept,
     require_checkpoint,
     resolve_device,
     write_table,
@@ -28,7 +28,7 @@ from glaucoma.explanation.result import Explanation, OverlayEntry
 from glaucoma.explanation.settings import ExplainSettings
 from glaucoma.explanation.summary import summarise
 from glaucoma.progress import Progress, silent
-from glaucoma.provenance import Built, code_sha256, run_stage, stage_key, write_json
+from glaucoma.provenance import Built
 from glaucoma.schema import Split, Task
 from glaucoma.training.data import PreparedData, open_prepared
 from glaucoma.training.experiment import Experiment
@@ -88,6 +88,7 @@ def explain(
         DatasetError: The split holds no image that this task can be explained on.
         SettingsError: The named target layer is unknown or has no spatial map.
         IntegrityError: The packed arrays do not fit the manifest, or a stored explanation is damaged.
+        TransientError: The GPU reported an error.
     """
     checkpoint, metadata = require_checkpoint(experiment, "Nothing was explained"), experiment.metadata
     inputs = {
@@ -96,9 +97,8 @@ def explain(
         "prepared": metadata.prepared_key,
         "split": str(split),
     }
-    key = stage_key(_STAGE, inputs, settings.model_dump(mode="json"), code_sha256(__name__))
 
-    def build(staging: Path) -> Built:
+    def build(staging: Path, key: str) -> tuple[Explanation, Built]:
         data = open_prepared(experiment.spec, workspace)
         rows = data.rows(metadata.task, split)
         if not len(rows):
@@ -122,21 +122,21 @@ def explain(
             explained_class=settings.explained_class,
             **vars(found),
         )
-        write_json(staging / EXPLANATION_NAME, explanation.model_dump(mode="json"))
-        return Built(counts=found.counts, details={"dri": explanation.dri.value, "layer": found.layer})
+        details = {"dri": explanation.dri.value, "layer": found.layer}
+        return explanation, Built(counts=found.counts, details=details)
 
-    output = run_stage(
+    explanation = keep_by_split(
         stage=_STAGE,
         workspace=workspace,
         parent=experiment.visualizations,
-        record_name=RECORD_NAME,
+        split=split,
         inputs=inputs,
         settings=settings,
         module=__name__,
         build=build,
+        read=_read,
+        name=EXPLANATION_NAME,
     )
-    explanation = _read(output.folder)
-    link_split(experiment.visualizations, split, output.key)
     report(1.0, f"{experiment.experiment_id}: share of relevance on the disc {explanation.dri}")
     return explanation
 
@@ -157,7 +157,7 @@ def read_fields(folder: Path, data: PreparedData) -> NDArray[np.uint8]:
         fields: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise IntegrityError(
-            f"{path} cannot be read ({error})", remedy="remove the folder and preprocess again"
+            f"{path} cannot be read ({problems(error)})", remedy="remove the folder and preprocess again"
         ) from error
     if fields.shape != data.images.shape[:3]:
         raise IntegrityError(
@@ -167,15 +167,7 @@ def read_fields(folder: Path, data: PreparedData) -> NDArray[np.uint8]:
 
 
 def _read(folder: Path) -> Explanation:
-    path = folder / EXPLANATION_NAME
-    if not path.is_file():
-        raise NotFoundError(f"No explanation at {path}", remedy="run the explanation first")
-    try:
-        return Explanation.model_validate_json(path.read_bytes())
-    except ValueError as error:
-        raise IntegrityError(
-            f"{path} is no valid explanation ({error})", remedy=f"remove {folder.resolve()} and explain again"
-        ) from error
+    return read_kept(Explanation, folder / EXPLANATION_NAME, "explanation", "explain")
 
 
 def _classification(job: _Job) -> _Found:

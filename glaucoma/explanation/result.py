@@ -43,6 +43,7 @@ class Explanation(BaseModel):
     overlays: list[OverlayEntry]
     counts: dict[str, int]
     notes: list[str] = Field(default_factory=list)
+    reused: bool = Field(default=False, exclude=True, description="Whether it was there already; not written down.")
 
     @property
     def dri(self) -> Metric:

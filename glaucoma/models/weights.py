@@ -71,7 +71,7 @@ def find_weights(name: str, repository: str | None, weights_path: Path | None, w
         expected="a .safetensors or .pth file in one of these places; nothing is downloaded",
         consequence="Nothing was trained",
         remedy=f"put the weights{f' of {repository}' if repository else ''} at {place}, "
-        "name a file with weights_path, or set pretrained to false",
+        "name a file with weights_path (segmentation_weights_path), or set pretrained to false",
     )
 
 

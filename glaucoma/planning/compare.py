@@ -188,7 +188,7 @@ def _sentences(
     ties = [r.experiment_id for r in ranking[1:] if r.rank == 1]
     if ties:
         said.append(
-            f"{_listed(ties)} cannot be told from it on these {first.score.n} images "
+            f"{_listed(ties)} cannot be told from the best on these {first.score.n} images "
             "(the paired interval of the difference holds 0, or there is none)."
         )
     if gain is not None and gain.value is not None and gain.low is not None and gain.high is not None:

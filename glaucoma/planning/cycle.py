@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
-from glaucoma.errors import DatasetError, IntegrityError
+from glaucoma.errors import DatasetError, IntegrityError, problems
 from glaucoma.planning.propose import Proposal, propose
 from glaucoma.planning.settings import PlanSettings, Rules
 from glaucoma.provenance import digest, exclusive, write_json
 from glaucoma.records.ledger import Ledger, LedgerExperiment
-from glaucoma.records.words import Standing
+from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, StructureState, Task
 from glaucoma.training.build import build_model
 from glaucoma.training.settings import TrainSettings
@@ -65,6 +65,9 @@ def open_cycle(
 ) -> OpenCycle:
     """The cycle of this configuration that was cut off, with its plan as it was; a new one where there is none.
 
+    A cycle that ended without a completed experiment is taken up again too, as long as one of them may still complete
+    (`can_go_on`). Where each failed for good, the same plan would end the same way, and a new cycle is planned.
+
     Args:
         prepared: Folder of the prepared dataset; its name is the key.
         config: All that makes the cycle what it is; two starts with the same one are the same cycle until it is done.
@@ -78,18 +81,38 @@ def open_cycle(
         unfinished = ledger.unfinished_cycle(identity)
         if unfinished is not None:
             path = workspace.cycles / unfinished.cycle_id / PLAN_NAME
-            if path.is_file():
+            planned = _read_plan(path) if path.is_file() else None
+            if planned is not None and (unfinished.status is not CycleStatus.FAILED or can_go_on(ledger, planned)):
                 ledger.start_cycle(unfinished.cycle_id, identity, at=datetime.now(UTC))
-                return OpenCycle(_read_plan(path), path.parent, resumed=True)
+                _enter(ledger, planned, known=_standings(ledger, planned))
+                return OpenCycle(planned, path.parent, resumed=True)
+            if planned is not None:
+                unfinished = None
         number = 1 + sum(cycle.cycle_id.rpartition("-")[0].rpartition("-")[0] == name for cycle in ledger.cycles())
         cycle_id = unfinished.cycle_id if unfinished else f"{name}-{number:04d}-{digest(identity)[:6]}"
         made = _plan(ledger, workspace, cycle_id, name, prepared, plan, train, rules or Rules())
         ledger.start_cycle(cycle_id, identity, at=made.started_at)
         folder = workspace.cycles / cycle_id
         write_json(folder / PLAN_NAME, made.model_dump(mode="json"))
-        for proposal in made.proposals:
-            ledger.put(_entry(proposal, cycle_id))
+        _enter(ledger, made)
     return OpenCycle(made, folder, resumed=False)
+
+
+def can_go_on(ledger: Ledger, plan: CyclePlan) -> bool:
+    """True where an experiment of the plan may still be completed: not each of them failed for good or was refused."""
+    known = _standings(ledger, plan)
+    return any(known.get(p.experiment_id) not in (Standing.FAILED, Standing.REFUSED) for p in plan.proposals)
+
+
+def _standings(ledger: Ledger, plan: CyclePlan) -> dict[str, Standing]:
+    return {e.experiment_id: e.status for e in ledger.experiments(prepared_key=plan.prepared_key)}
+
+
+def _enter(ledger: Ledger, plan: CyclePlan, known: Container[str] = ()) -> None:
+    """Puts the plan's proposals into the ledger, but for those that it knows: a kill may have come between the two."""
+    for proposal in plan.proposals:
+        if proposal.experiment_id not in known:
+            ledger.put(_entry(proposal, plan.cycle_id))
 
 
 def require_known_models(train: TrainSettings) -> None:
@@ -184,5 +207,5 @@ def _read_plan(path: Path) -> CyclePlan:
         return CyclePlan.model_validate(json.loads(path.read_bytes()))
     except ValueError as error:
         raise IntegrityError(
-            f"{path} is no valid plan ({error})", remedy="remove the file: the cycle is planned anew"
+            f"{path} is no valid plan ({problems(error)})", remedy="remove the file: the cycle is planned anew"
         ) from error

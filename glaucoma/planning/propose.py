@@ -131,7 +131,7 @@ def _search(ledger: Ledger, base: ExperimentSpec, space: SearchSpace, rules: Rul
     past = [e for e in entries if e.status in _COUNTED and same_question(e, base, space)]
     state = digest([seed, [[e.experiment_id, e.status, e.primary_score] for e in past]])
     number = int(state[:8], 16)
-    known = {e.experiment_id for e in entries}
+    known = {e.experiment_id for e in entries if e.status is not Standing.INTERRUPTED}
     return _Search(base, space, rules, past, known, np.random.default_rng(number), number)
 
 

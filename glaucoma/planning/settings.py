@@ -8,7 +8,7 @@ from typing import Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from glaucoma.errors import InputError, SettingsError
+from glaucoma.errors import InputError, SettingsError, problems
 from glaucoma.settings import Settings, by_preset
 from glaucoma.training.spec import ExperimentSpec
 
@@ -118,5 +118,6 @@ def load_rules(path: Path | None) -> Rules:
         return Rules.model_validate(content or {})
     except (OSError, ValidationError, yaml.YAMLError) as error:
         raise SettingsError(
-            f"The rules file {path} does not hold ({error})", remedy="correct it, or name none to use the defaults"
+            f"The rules file {path} does not hold ({problems(error)})",
+            remedy="correct it, or name none to use the defaults",
         ) from error

@@ -7,21 +7,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from glaucoma.datasets.field_of_view import NoFieldError, find_field
 from glaucoma.datasets.imagefile import UnreadableImageError, read_mask_file, read_photograph
-from glaucoma.preprocessing.field_of_view import FieldOfView, NoFieldError, find_field
+from glaucoma.preprocessing.chain import StepError, run_chain
+from glaucoma.preprocessing.disc import Box, DiscModel, NoDiscError, disc_box
+from glaucoma.preprocessing.geometry import Geometry, cut
+from glaucoma.preprocessing.resample import resize_mask
 from glaucoma.preprocessing.settings import PreprocessSettings
-from glaucoma.preprocessing.steps import (
-    Geometry,
-    Pixels,
-    cut,
-    draw_field,
-    enhance,
-    resize_mask,
-    resize_photograph,
-    square_around,
-)
 from glaucoma.schema import MaskValue
+
+Pixels = NDArray[np.uint8]
+
+_PICTURE_PNG = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+)
+"""For a photograph a quarter faster than OpenCV's defaults and a tenth smaller: its noise holds no runs to look for."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Prepared:
         geometry: The way back to the photograph's pixels.
         round_field: Whether the photograph shows a whole retina.
         disc_lost_share: Share of the mask's disc that the crop removed; None without a mask or disc.
+        no_disc: Why the crop around the disc that the settings ask for was not made; None where it was.
         picture_png: The picture as PNG bytes.
         mask_png: The mask as PNG bytes, or None.
     """
@@ -55,6 +60,7 @@ class Prepared:
     geometry: Geometry
     round_field: bool
     disc_lost_share: float | None
+    no_disc: str | None
     picture_png: bytes
     mask_png: bytes | None
 
@@ -66,63 +72,65 @@ class SetAside:
     reason: str
 
 
-def prepare_one(source: Source, settings: PreprocessSettings) -> Prepared | SetAside:
-    """The prepared photograph, or the reason why there is none; one bad file never stops the others."""
+def prepare_one(source: Source, settings: PreprocessSettings, disc_model: DiscModel | None) -> Prepared | SetAside:
+    """The prepared photograph, or the reason why there is none; one bad file never stops the others.
+
+    Args:
+        disc_model: Marks the disc where the settings name a model; else the mask does.
+    """
     try:
         photograph = read_photograph(source.image)
         if photograph.sha256 != source.sha256:
             return SetAside(f"{source.image.name} has other bytes than the manifest says (SHA-256 differs)")
         mask = None if source.mask is None else read_mask_file(source.mask).pixels
-        field = find_field(photograph.pixels)
-    except (UnreadableImageError, NoFieldError) as error:
+        if mask is not None and (wrong := _wrong_mask(mask, photograph.pixels)):
+            return SetAside(wrong)
+        return _prepare(photograph.pixels, mask, settings, disc_model)
+    except (UnreadableImageError, NoFieldError, NoDiscError, StepError) as error:
         return SetAside(str(error))
-    height, width = photograph.pixels.shape[:2]
-    if mask is not None and mask.shape != (height, width):
-        return SetAside(f"the mask is {mask.shape[1]} x {mask.shape[0]} px, the photograph {width} x {height} px")
-    if mask is not None and int(mask.max()) > max(MaskValue):
-        return SetAside(f"the mask holds the value {int(mask.max())}; the largest known one is {int(max(MaskValue))}")
-    return _prepare(photograph.pixels, mask, field, settings)
 
 
-def _prepare(photograph: Pixels, mask: Pixels | None, field: FieldOfView, settings: PreprocessSettings) -> Prepared:
-    size = settings.image_size_px
-    geometry = _geometry(photograph, field, settings)
-    inside = draw_field(field, geometry, size)
-    picture = enhance(
-        resize_photograph(cut(photograph, geometry), size),
-        inside,
-        settings.clahe,
-        clip_limit=settings.clahe_clip_limit,
-        tiles=settings.clahe_tiles,
-    )
+def _wrong_mask(mask: Pixels, photograph: Pixels) -> str | None:
+    height, width = photograph.shape[:2]
+    if mask.shape != (height, width):
+        return f"the mask is {mask.shape[1]} x {mask.shape[0]} px, the photograph {width} x {height} px"
+    if int(mask.max()) > max(MaskValue):
+        return f"the mask holds the value {int(mask.max())}; the largest known one is {int(max(MaskValue))}"
+    return None
+
+
+def _prepare(
+    photograph: Pixels, mask: Pixels | None, settings: PreprocessSettings, disc_model: DiscModel | None
+) -> Prepared:
+    def locate_disc() -> Box:
+        if disc_model is not None:
+            return disc_box(disc_model(photograph), "the model")
+        if mask is None:
+            raise NoDiscError("there is no mask to find the disc by")
+        return disc_box(mask, "the mask")
+
+    field = find_field(photograph)
+    made = run_chain(photograph, field, settings, locate_disc)
     prepared_mask, lost = None, None
     if mask is not None:
-        square = cut(mask, geometry)
-        prepared_mask = resize_mask(square, size)
+        square = cut(mask, made.geometry)
+        prepared_mask = resize_mask(square, settings.image_size_px)
         disc = cv2.countNonZero(mask)
         lost = 1.0 - cv2.countNonZero(np.ascontiguousarray(square)) / disc if disc else None
     return Prepared(
-        picture=picture,
+        picture=made.picture,
         mask=prepared_mask,
-        inside=inside,
-        geometry=geometry,
+        inside=made.inside,
+        geometry=made.geometry,
         round_field=field.is_round,
         disc_lost_share=lost,
-        picture_png=_png(picture[..., ::-1]),
+        no_disc=made.no_disc,
+        picture_png=_png(np.asarray(cv2.cvtColor(made.picture, cv2.COLOR_RGB2BGR), dtype=np.uint8), _PICTURE_PNG),
         mask_png=None if prepared_mask is None else _png(prepared_mask),
     )
 
 
-def _geometry(photograph: Pixels, field: FieldOfView, settings: PreprocessSettings) -> Geometry:
-    if settings.crop_to_field:
-        return square_around(field, centre_crop_share=settings.centre_crop_share, size_px=settings.image_size_px)
-    height, width = photograph.shape[:2]
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-    whole = FieldOfView(corners, has_border=False, share=1.0)
-    return square_around(whole, centre_crop_share=0.0, size_px=settings.image_size_px)
-
-
-def _png(picture: Pixels) -> bytes:
-    """PNG bytes of a BGR picture or a mask, with OpenCV's fast defaults."""
-    _, content = cv2.imencode(".png", picture)
+def _png(picture: NDArray[np.uint8], options: tuple[int, ...] = ()) -> bytes:
+    """PNG bytes of a BGR picture or a mask."""
+    _, content = cv2.imencode(".png", picture, options)
     return content.tobytes()

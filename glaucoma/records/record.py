@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from glaucoma.errors import IntegrityError, NotFoundError
+from glaucoma.errors import IntegrityError, NotFoundError, problems
 from glaucoma.evaluation.result import Metric
 from glaucoma.provenance import write_json
 from glaucoma.records.comparison import Comparison
@@ -152,5 +152,5 @@ def read_record(cycle_id: str, workspace: Workspace) -> CycleRecord:
         return CycleRecord.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise IntegrityError(
-            f"{path} is no valid record ({error})", remedy="put back a copy, or run the cycle again"
+            f"{path} is no valid record ({problems(error)})", remedy="put back a copy, or run the cycle again"
         ) from error

@@ -15,6 +15,7 @@ _STANDING = {
     Status.CREATED: Standing.PROPOSED,
     Status.RUNNING: Standing.RUNNING,
     Status.COMPLETED: Standing.COMPLETED,
+    Status.INTERRUPTED: Standing.INTERRUPTED,
     Status.FAILED: Standing.FAILED,
     Status.CANCELLED: Standing.CANCELLED,
 }
@@ -42,7 +43,7 @@ def remember(experiment: Experiment, ledger: Ledger, *, at: datetime) -> LedgerE
             proposal_reason="Run by hand.",
             created_at=at,
         )
-    ended_badly = metadata.status in (Status.FAILED, Status.CANCELLED)
+    ended_badly = metadata.status in (Status.INTERRUPTED, Status.FAILED, Status.CANCELLED)
     val_metrics = metadata.metrics.get(Split.VAL, {})
     entry = known.model_copy(
         update={

@@ -11,6 +11,8 @@ class Standing(StrEnum):
     PROPOSED = "proposed"
     RUNNING = "running"
     COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    """Ended by something outside it that can pass or be mended; it may be proposed again."""
     FAILED = "failed"
     CANCELLED = "cancelled"
     REFUSED = "refused"

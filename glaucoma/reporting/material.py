@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from glaucoma.errors import ArcError
+from glaucoma.errors import ArcError, problems
 from glaucoma.evaluation.result import Evaluation
 from glaucoma.explanation.result import Explanation
 from glaucoma.records.record import ExperimentFacts
@@ -98,7 +98,7 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 def _damaged(path: Path, error: Exception) -> ArcError:
     return ArcError(
-        f"{path} cannot be read ({str(error).splitlines()[0]})",
+        f"{path} cannot be read ({problems(error)})",
         consequence="No report was written",
         remedy="evaluate the experiment again",
     )

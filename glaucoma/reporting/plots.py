@@ -117,7 +117,7 @@ def training_chart(curves: Sequence[Curve], y_title: str, *, unit_scale: bool = 
         height=230,
     )
     whole = [t for t in nice_ticks(1, epochs, 5) if 1 <= t <= epochs and t == int(t)] if epochs > 1 else [1.0]
-    chart.axes(sorted({1.0, *whole}) if len(whole) < 6 else whole, ticks, "Epoch", y_title)
+    chart.axes(sorted({1.0, *whole}) if len(whole) < 6 else whole, ticks, "Epoch", "")  # the heading names it
     for curve in reversed(curves):
         chart.line(zip(curve.x, curve.y, strict=True), curve.colour, curve.name)
         if np.isfinite(curve.y).sum() == 1:

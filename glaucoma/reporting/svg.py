@@ -66,7 +66,7 @@ class Chart:
         )
 
     def axes(self, x_ticks: Sequence[float], y_ticks: Sequence[float], x_title: str, y_title: str) -> None:
-        """Grid lines, numbers and titles."""
+        """Grid lines, numbers and titles; no title on the left where it is empty."""
         for value in y_ticks:
             (x0, y), (x1, _) = self.at(self.x[0], value), self.at(self.x[1], value)
             self.parts.append(tag("line", class_="grid", x1=x0, x2=x1, y1=y, y2=y))
@@ -81,6 +81,8 @@ class Chart:
         self.parts.append(
             tag("text", escape(x_title), class_="title", x=middle, y=self.height - 6, text_anchor="middle")
         )
+        if not y_title:
+            return
         up = (self.top + base) / 2
         turned = f"rotate(-90 12 {up:.0f})"
         self.parts.append(

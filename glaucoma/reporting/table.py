@@ -16,6 +16,7 @@ from glaucoma.schema import Task
 
 _STYLES = {
     Standing.COMPLETED: "green",
+    Standing.INTERRUPTED: "yellow",
     Standing.FAILED: "red",
     Standing.REFUSED: "red",
     Standing.RUNNING: "yellow",

@@ -15,7 +15,7 @@ from typing import IO, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from glaucoma.errors import IntegrityError, NotFoundError
+from glaucoma.errors import IntegrityError, NotFoundError, problems
 from glaucoma.provenance import exclusive, versions, write_bytes, write_json
 from glaucoma.schema import Task
 from glaucoma.training.spec import ExperimentSpec, experiment_id
@@ -25,11 +25,15 @@ FOLDERS = ("config", "logs", "checkpoints", "results", "visualizations")
 
 
 class Status(StrEnum):
-    """How an experiment stands. Only `completed` is final; any other may be run again and then resumes."""
+    """How an experiment stands. Only `completed` is final; any other may be run again and then resumes.
+
+    `interrupted`: by something outside it, such as a lost process or a full disk. `failed`: by itself.
+    """
 
     CREATED = "created"
     RUNNING = "running"
     COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -136,7 +140,8 @@ class Experiment:
             spec = ExperimentSpec.model_validate(yaml.safe_load(self.spec_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError, yaml.YAMLError) as error:
             raise IntegrityError(
-                f"{self.spec_path} cannot be read ({error})", remedy="remove the experiment's folder and run it again"
+                f"{self.spec_path} cannot be read ({problems(error)})",
+                remedy="remove the experiment's folder and run it again",
             ) from error
         if experiment_id(spec) != self.experiment_id:
             raise IntegrityError(
@@ -152,7 +157,7 @@ class Experiment:
             return Metadata.model_validate_json(self.metadata_path.read_bytes())
         except (OSError, ValueError) as error:
             raise IntegrityError(
-                f"{self.metadata_path} cannot be read ({error})",
+                f"{self.metadata_path} cannot be read ({problems(error)})",
                 remedy="remove the experiment's folder and run it again",
             ) from error
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from glaucoma.settings import Settings, by_preset
+from glaucoma.settings import PresetBool, Settings, UserPath, by_preset
 
 
 class ClassificationLoss(StrEnum):
@@ -124,15 +124,19 @@ class TrainSettings(Settings):
         le=1,
         description="Strength of flips, rotation, scale and brightness; 0 switches all off.",
     )
-    pretrained: bool = by_preset(
+    pretrained: PresetBool = by_preset(
         smoke=False,
         base=True,
         large=True,
         description="Start from pretrained weights, found locally; nothing is downloaded.",
     )
-    weights_path: Path | None = Field(
+    weights_path: UserPath | None = Field(
         default=None,
-        description="Weights file (.safetensors, .pth); else <workspace>/weights, else the local hub cache.",
+        description="Classification: weights file (.safetensors, .pth); else the workspace's folder weights, else the "
+        "local hub cache. Needs pretrained.",
+    )
+    segmentation_weights_path: UserPath | None = Field(
+        default=None, description="Segmentation: weights file of the encoder; else as above. Needs pretrained."
     )
     patience: int = by_preset(
         smoke=100, base=10, large=15, ge=1, description="Stop after this many epochs without a better validation score."
@@ -141,3 +145,10 @@ class TrainSettings(Settings):
     execution: ExecutionSettings = Field(
         default_factory=ExecutionSettings, description="How the training is run and watched."
     )
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        named = [n for n in ("weights_path", "segmentation_weights_path") if getattr(self, n) is not None]
+        if named and not self.pretrained:
+            raise ValueError(f"{' and '.join(named)} would have no effect: pretrained is off")
+        return self

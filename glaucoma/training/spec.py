@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from glaucoma.errors import SettingsError, WeightsUnavailableError
+from glaucoma.errors import SettingsError, WeightsUnavailableError, problems
 from glaucoma.provenance import digest, file_sha256
 from glaucoma.schema import Task
 from glaucoma.settings import Settings
@@ -98,7 +98,7 @@ def spec_from(settings: TrainSettings, task: Task, dataset: str, prepared_key: s
         "weight_decay": settings.weight_decay,
         "augment": settings.augment,
         "pretrained": settings.pretrained,
-        "weights_path": settings.weights_path,
+        "weights_path": settings.segmentation_weights_path if segmentation else settings.weights_path,
         "patience": settings.patience,
         "seed": settings.seed,
     }
@@ -110,7 +110,7 @@ def spec_from(settings: TrainSettings, task: Task, dataset: str, prepared_key: s
         return ExperimentSpec.model_validate(values)
     except ValidationError as error:
         raise SettingsError(
-            f"The experiment's settings do not hold ({error})", remedy="change the settings that are named"
+            f"The experiment's settings do not hold ({problems(error)})", remedy="change the settings that are named"
         ) from error
 
 
@@ -119,6 +119,6 @@ def _weights_sha256(path: Path) -> str:
         raise WeightsUnavailableError(
             f"The weights file {path} is not there",
             expected="a .safetensors or .pth file",
-            remedy="correct weights_path, or set pretrained to false",
+            remedy="correct weights_path (segmentation_weights_path), or set pretrained to false",
         )
     return file_sha256(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,9 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from glaucoma import errors
-from glaucoma.errors import ArcError, TrainingError, TransientError
-from glaucoma.provenance import file_sha256
-from glaucoma.training.child import ERROR_FILE, EXIT_COMPLETE, EXIT_INPUT, EXIT_STOPPED, EXIT_TRAINING
+from glaucoma.errors import ArcError, DiskSpaceError, TrainingError, TransientError, is_outside_cause, shown_bytes
+from glaucoma.provenance import code_sha256, file_sha256
+from glaucoma.training.child import ERROR_FILE, EXIT_COMPLETE, EXIT_DISK_FULL, EXIT_INPUT, EXIT_STOPPED, EXIT_TOLD
 from glaucoma.training.data import prepared_folder
 from glaucoma.training.experiment import Experiment, Metadata, Status, StatusChange, create_experiment
 from glaucoma.training.progress_log import ProgressReader, TrainingProgress
@@ -26,6 +28,7 @@ Report = Callable[[TrainingProgress], None]
 
 _LOOK_EVERY_S = 0.2
 _TAIL_LINES = 20
+_LOOP = "glaucoma.training.loop"
 _CHILD_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",  # weights come from local files: nothing may wait for a network
     "NO_ALBUMENTATIONS_UPDATE": "1",
@@ -57,7 +60,9 @@ def train(
 
     Raises:
         InputError: Wrong data, settings, model name or weights, as the child says.
-        TrainingError: The loss diverged.
+        TrainingError: The loss diverged; `GpuMemoryError`: a step does not fit the GPU's memory.
+        IntegrityError: What it reads is not what was written.
+        DiskSpaceError: The disk is full.
         TransientError: Stalled, out of time, stopped or lost; the next call resumes.
     """
     chosen = execution or ExecutionSettings.for_preset("base")
@@ -71,9 +76,9 @@ def train(
         try:
             _run_child(experiment, workspace, chosen, lock, report)
         except BaseException as error:
-            cancelled = not isinstance(error, Exception)
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            _end(experiment, Status.CANCELLED if cancelled else Status.FAILED, reason, started)
+            with contextlib.suppress(OSError):  # on a full disk the error itself must still be told
+                _end(experiment, _status_after(error), reason, started)
             raise
         _end(experiment, Status.COMPLETED, "", started)
     return experiment
@@ -93,6 +98,17 @@ def is_trained(experiment: Experiment) -> bool:
     return path.is_file() and file_sha256(path) == checkpoint.sha256
 
 
+def other_code(experiment: Experiment) -> str:
+    """What a reader must know of a model that other code than today's trained; empty where it was today's."""
+    recorded, today = experiment.metadata.code_sha256, code_sha256(_LOOP)
+    if recorded is None or recorded == today:
+        return ""
+    return (
+        f"{experiment.experiment_id} was trained by other code than today's ({recorded[:8]}, now {today[:8]}). "
+        "It is the same experiment by its settings, so its model and results stay. To train it anew, remove it first."
+    )
+
+
 def _begin(experiment: Experiment) -> None:
     def change(metadata: Metadata) -> None:
         metadata.attempts += 1
@@ -103,6 +119,12 @@ def _begin(experiment: Experiment) -> None:
 
     (experiment.folder / "logs" / ERROR_FILE).unlink(missing_ok=True)
     experiment.update(change)
+
+
+def _status_after(error: BaseException) -> Status:
+    if not isinstance(error, Exception):
+        return Status.CANCELLED
+    return Status.INTERRUPTED if is_outside_cause(error) else Status.FAILED
 
 
 def _end(experiment: Experiment, status: Status, reason: str, started: float) -> None:
@@ -205,10 +227,17 @@ def _raise_for(code: int, experiment: Experiment) -> None:
         if not is_trained(experiment):
             raise _lost(experiment, "ended without an error and without a model")
         return
-    if code in (EXIT_INPUT, EXIT_TRAINING):
+    if code in (EXIT_INPUT, EXIT_TOLD):
         told = _told_error(experiment)
         if told is not None:
             raise told
+    if code == EXIT_DISK_FULL:
+        raise DiskSpaceError(
+            f"The disk or the quota at {experiment.folder} filled up while {experiment.experiment_id} was trained "
+            f"({shown_bytes(shutil.disk_usage(experiment.folder).free)} free now)",
+            consequence="Its last checkpoint is kept",
+            remedy="free some space there and start it again: it resumes",
+        )
     if code == EXIT_STOPPED:
         raise TransientError(
             f"The training of {experiment.experiment_id} was asked to stop by a signal from outside",

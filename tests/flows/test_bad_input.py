@@ -333,7 +333,7 @@ def test_too_little_disk_space_is_said_before_anything_is_written(
 ) -> None:
     archive = zipped(tmp_path / "eyes.zip", photographs(4, 4))
     monkeypatch.setattr("glaucoma.provenance.shutil.disk_usage", lambda _: _Usage(10**9, 10**9 - 1000, 1000))
-    told(terminal.intake(archive), "0.00 GB free at", "eyes.zip", "free some space there", code=FAILED)
+    told(terminal.intake(archive), "kB free at", "eyes.zip", "free some space there", code=FAILED)
     nothing_half_written(terminal)
 
 
@@ -343,7 +343,12 @@ def test_too_little_disk_space_for_a_later_stage_leaves_the_earlier_ones_whole(
     before = ready.made(), sorted(ready.workspace.glob("prepared/eyes/*"))
     monkeypatch.setattr("glaucoma.provenance.shutil.disk_usage", lambda _: _Usage(10**9, 10**9 - 1000, 1000))
     archive = ready.workspace.parent / "eyes.zip"
-    told(ready.intake(archive, "--preprocess.image-size-px", "128"), "GB free at", "free some space there", code=FAILED)
+    told(
+        ready.intake(archive, "--preprocess.image-size-px", "128"),
+        "kB free at",
+        "free some space there",
+        code=FAILED,
+    )
     nothing_half_written(ready, *before[0])
     assert sorted(ready.workspace.glob("prepared/eyes/*")) == before[1]
 

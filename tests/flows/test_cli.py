@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from flows import configs
 from flows.cli import BAD_INPUT, DONE, main, parse
-from flows.configs import IntakeConfig, ResearchCycleConfig, UnpackConfig
+from flows.configs import (
+    FlowConfig,
+    IntakeConfig,
+    OneExperimentConfig,
+    ResearchCycleConfig,
+    TrainConfig,
+    UnpackConfig,
+)
 from flows.research_cycle import research_cycle
 from flows.unpack import unpack
 from glaucoma.errors import InputError
@@ -27,6 +36,33 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) 
     assert (config.name, config.preset) == ("mine", Preset.SMOKE)
     assert (config.train.epochs, config.train.batch_size) == (7, 4)
     assert config.train.classifier == "resnet10t"
+
+
+def test_a_home_folder_is_expanded_wherever_a_path_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/reader")
+    (tmp_path / "c.yaml").write_text("name: mine\narchive: ~/a.zip\nrules: ~/r.yaml\n")
+    config, _ = parse(ResearchCycleConfig, ["--config", str(tmp_path / "c.yaml"), "--workspace=~/w"])
+    assert [str(path) for path in (config.archive, config.rules, config.workspace)] == [
+        "/home/reader/a.zip",
+        "/home/reader/r.yaml",
+        "/home/reader/w",
+    ]
+    form = IntakeConfig.model_validate({"name": "mine", "archive": "~/a.zip"})
+    assert form.archive == Path("/home/reader/a.zip")
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "right"),
+    [
+        ("segmentation", "weights_path", "segmentation_weights_path"),
+        ("classification", "segmentation_weights_path", "weights_path"),
+    ],
+)
+def test_weights_of_the_other_task_are_refused(task: str, wrong: str, right: str) -> None:
+    with pytest.raises(
+        InputError, match=f"train.{wrong} would have no effect on {task}: its weights are train.{right}"
+    ):
+        parse(TrainConfig, ["--name", "a", "--task", task, f"--train.{wrong.replace('_', '-')}", "x.pth"])
 
 
 def test_the_same_model_reads_the_command_line_and_the_uis_form() -> None:
@@ -70,8 +106,42 @@ def test_help_explains_every_setting_with_its_choices(capsys: pytest.CaptureFixt
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "--preset {smoke,base,large}" in text
-    assert "--preprocess.clahe {green,lightness,none}" in text
+    assert "--preprocess.steps [..]" in text
+    assert '{"kind":"centre_crop","share":0.1}' in "".join(text.split())
     assert "_Default" not in text
+
+
+def flow_configs() -> list[type[FlowConfig]]:
+    known = [value for value in vars(configs).values() if isinstance(value, type) and issubclass(value, FlowConfig)]
+    return [one for one in known if one not in (FlowConfig, OneExperimentConfig)]
+
+
+@pytest.mark.parametrize("config", flow_configs(), ids=lambda config: config.__name__)
+def test_help_fits_80_columns_and_begins_with_what_must_be_given(
+    config: type[FlowConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse(config, ["--help"])
+    text = capsys.readouterr().out
+    usage = text.split("\n\n")[0]
+    assert len(usage.splitlines()) <= 2
+    assert usage.endswith("[settings]")
+    required = [name for name, field in config.model_fields.items() if field.is_required()]
+    assert all(f"--{name} " in usage for name in required)
+    too_long = [line for line in text.splitlines() if len(line) > 80 and not line.startswith("  --")]
+    assert too_long == []
+    assert not re.search(r"default: (True|False|\()", text)
+
+
+@pytest.mark.parametrize("config", flow_configs(), ids=lambda config: config.__name__)
+def test_a_form_hides_no_word_and_overrides_no_preset(config: type[FlowConfig]) -> None:
+    schema = config.model_json_schema()
+    for model in [schema, *schema.get("$defs", {}).values()]:
+        for name, field in model.get("properties", {}).items():
+            assert "<" not in field.get("description", ""), f"{name}: a form takes <..> for a tag and hides it"
+            assert not ("presets" in field and field.get("type") == "boolean"), f"{name}: a form would send off"
+            assert "presets" not in field or field.get("default") is None, name
 
 
 def test_json_is_one_object_on_stdout(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from flows.configs import ResearchCycleConfig
+from flows.configs import EvaluateConfig, ExplainConfig, ResearchCycleConfig, TrainConfig
+from flows.evaluate import evaluate
+from flows.explain import explain
 from flows.research_cycle import research_cycle
-from flows.results import CycleResult
+from flows.results import CycleResult, show_cycle
+from glaucoma.errors import ArcError, TrainingError, TransientError
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.record import read_record
 from glaucoma.records.words import CycleStatus, Standing
@@ -92,11 +95,21 @@ def test_record_and_report_are_written_and_the_record_can_be_read_again(two_cycl
         assert 'href="http' not in page
 
 
+def test_what_was_measured_and_explained_already_is_shown_as_cached(two_cycles: Any, task_states: Any) -> None:
+    results, _, workspace = two_cycles
+    name = results[0].record.best[Task.CLASSIFICATION]
+    settings = {"experiment": name, "workspace": workspace, "preset": "smoke"}
+    evaluate(EvaluateConfig.model_validate({**settings, "evaluate": {"replicates": 100}}))
+    explain(ExplainConfig.model_validate({**settings, "explain": {"max_images": 4, "overlays": 2}}))
+    assert dict(task_states(f"evaluate-{name}-val"))[f"evaluate {name} on val"] == "Cached"
+    assert dict(task_states(f"explain-{name}-val")) == {f"explain {name} on val": "Cached"}
+
+
 def test_a_second_cycle_does_no_intake_again_and_the_ui_shows_it_as_cached(two_cycles: Any) -> None:
     first, second = (dict(intake) for intake, _ in two_cycles[1])
     assert set(first.values()) == {"Completed"}
     assert set(second.values()) == {"Cached"}
-    assert len(second) == 5
+    assert len(second) == 7
 
 
 def test_a_second_cycle_learns_from_the_first_and_tries_something_new(two_cycles: Any) -> None:
@@ -113,6 +126,19 @@ def test_what_is_next_is_what_the_next_cycle_tries(two_cycles: Any) -> None:
     assert len(first.next) == len(second.experiments)
     for sentence, experiment in zip(first.next, second.experiments, strict=True):
         assert experiment.reason in sentence
+
+
+def test_the_command_for_the_next_round_repeats_what_was_given(
+    two_cycles: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, workspace = two_cycles[0][0], two_cycles[2]
+    given = ["--name", "eyes", "--preset", "smoke", "--train.epochs", "1", "--config", "my settings.yaml"]
+    show_cycle(result, given)
+    last = capsys.readouterr().out.splitlines()[-1]
+    command = "Next round: python -m flows.research_cycle --name eyes --preset smoke --train.epochs 1 --config"
+    assert last == f"{command} 'my settings.yaml' --workspace {workspace}"
+    show_cycle(result, ["--name", "eyes", "--workspace=elsewhere"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("--name eyes --workspace=elsewhere")
 
 
 def test_nothing_half_written_is_left(two_cycles: Any) -> None:
@@ -139,6 +165,55 @@ def test_a_failed_experiment_is_written_down_and_the_others_go_on(
     assert states == [Standing.FAILED, Standing.COMPLETED]
     assert "the card fell off the bus" in record.experiments[0].failure
     assert any("the card fell off the bus" in sentence for sentence in record.learned)
+
+
+def test_a_cycle_whose_experiments_all_failed_tries_others_next_unless_something_outside_was_the_cause(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import research_cycle as module
+
+    causes: list[ArcError] = []
+
+    def fails(*_: Any) -> None:
+        raise causes[-1]
+
+    monkeypatch.setattr(module, "run_experiment", fails)
+    ledger = Ledger(Workspace.at(tmp_path).ledger_url)
+    told = []
+    diverged = TrainingError("the loss became infinite")
+    for cause in (TransientError("the card fell off the bus"), diverged, diverged):
+        causes.append(cause)
+        with pytest.raises(TrainingError, match="No experiment was completed") as raised:
+            research_cycle(config(archives / "folders.zip", tmp_path))
+        told.append((str(raised.value).rpartition("; the same command ")[2], len(ledger.cycles())))
+    (first, second) = (cycle.cycle_id for cycle in ledger.cycles())
+    assert told == [(f"takes {first} up again.", 1), ("tries other experiments.", 1), ("tries other experiments.", 2)]
+    assert len(ledger.experiments(cycle_id=first)) == len(ledger.experiments(cycle_id=second)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "standing"),
+    [
+        (TrainingError("the loss became infinite"), Standing.FAILED),
+        (TransientError("the card fell off the bus"), Standing.INTERRUPTED),
+    ],
+)
+def test_a_training_by_hand_that_fails_is_in_the_ledger(
+    error: ArcError, standing: Standing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import train as module
+
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "train_stage", fails)
+    (Workspace.at(tmp_path).prepared("eyes") / "0123456789abcdef").mkdir(parents=True)
+    train = {**TINY_TRAINING, "classifier": "small_cnn", "encoder": "small_unet"}
+    settings = {"name": "eyes", "workspace": tmp_path, "preset": "smoke", "train": train}
+    with pytest.raises(type(error), match=str(error)):
+        module.train(TrainConfig.model_validate(settings))
+    (entry,) = Ledger(Workspace(tmp_path).ledger_url).experiments()
+    assert (entry.status, entry.reason) == (standing, f"{type(error).__name__}: {error}")
 
 
 @pytest.mark.real

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -13,8 +15,21 @@ from glaucoma.errors import ArcError, ArchiveError, TransientError
 from glaucoma.provenance import Built, StageOutput, run_stage
 from glaucoma.settings import Settings
 from glaucoma.workspace import Workspace
-from tasks import conclude, evaluate, explain, normalize, plan, preprocess, register, remember, train, unpack, validate
-from tasks.stage import StageTask, artifact_key, finished, stage_task
+from tasks import (
+    conclude,
+    drift,
+    evaluate,
+    explain,
+    normalize,
+    plan,
+    preprocess,
+    register,
+    remember,
+    train,
+    unpack,
+    validate,
+)
+from tasks.stage import StageTask, artifact_key, finished, is_server_away, shown_if_possible, stage_task
 
 ALL = [
     value
@@ -22,6 +37,7 @@ ALL = [
         unpack,
         normalize,
         validate,
+        drift,
         preprocess,
         register,
         train,
@@ -48,7 +64,8 @@ def test_every_stage_has_retries_with_exponential_backoff_a_timeout_and_a_run_na
 
 
 @pytest.mark.parametrize(
-    ("error", "attempts"), [(TransientError("lost"), 4), (ArchiveError("bad"), 1), (KeyError("x"), 1)]
+    ("error", "attempts"),
+    [(TransientError("lost"), 4), (httpx.ConnectError("refused"), 4), (ArchiveError("bad"), 1), (KeyError("x"), 1)],
 )
 def test_only_what_can_pass_is_tried_again(error: Exception, attempts: int) -> None:
     tried: list[int] = []
@@ -65,6 +82,74 @@ def test_only_what_can_pass_is_tried_again(error: Exception, attempts: int) -> N
     with pytest.raises(type(error)):
         attempts_flow()
     assert len(tried) == attempts
+
+
+def unreachable() -> RuntimeError:
+    """As Prefect's client says it."""
+    error = RuntimeError("Failed to reach API at http://127.0.0.1:4200/api/")
+    error.__cause__ = httpx.ConnectError("refused")
+    return error
+
+
+def answered(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "http://127.0.0.1:4200/api/artifacts/")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpx.ReadTimeout("slow"), True),
+        (httpx.RemoteProtocolError("cut"), True),
+        (ConnectionResetError(), True),
+        (unreachable(), True),
+        (answered(503), True),
+        (answered(500), True),
+        (answered(429), True),
+        (answered(404), False),
+        (answered(422), False),
+        (RuntimeError("our own mistake"), False),
+        (ValueError("wrong"), False),
+    ],
+    ids=repr,
+)
+def test_a_server_that_is_away_is_told_from_a_mistake(error: Exception, away: bool) -> None:
+    assert is_server_away(error) is away
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), unreachable(), answered(503), answered(404)], ids=repr
+)
+def test_what_cannot_be_shown_does_not_end_the_work(error: Exception) -> None:
+    @stage_task(run_name="show", timeout_s=60)
+    def show() -> str:
+        with shown_if_possible():
+            raise error
+        return "done"
+
+    assert flow(lambda: show(), name="showing")() == "done"
+
+
+def test_a_mistake_in_what_is_shown_is_not_hidden() -> None:
+    with pytest.raises(RuntimeError, match="our own"), shown_if_possible():
+        raise RuntimeError("our own mistake")
+
+
+def shown(tree: ast.AST) -> set[ast.Call]:
+    """The calls that make or change an artifact."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return {c for c in calls if c.func.id.startswith(("create_", "update_")) and c.func.id.endswith("_artifact")}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", sorted(Path(unpack.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_no_stage_is_lost_because_the_server_cannot_show_it(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    guarded: set[ast.Call] = set()
+    for block in ast.walk(tree):
+        if isinstance(block, ast.With) and "shown_if_possible" in ast.unparse(block.items[0]):
+            guarded |= shown(block)
+    assert {ast.unparse(call) for call in shown(tree) - guarded} == set()
 
 
 def test_a_stage_that_recovers_gives_its_value() -> None:

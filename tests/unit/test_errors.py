@@ -4,9 +4,23 @@ import errno
 import pickle
 
 import pytest
+from pydantic import ValidationError
 
 from glaucoma import errors
-from glaucoma.errors import ArcError, ArchiveError, InputError, TransientError, is_retryable
+from glaucoma.errors import (
+    ArcError,
+    ArchiveError,
+    DiskSpaceError,
+    InputError,
+    IntegrityError,
+    TrainingError,
+    TransientError,
+    is_outside_cause,
+    is_retryable,
+    problems,
+    shown_bytes,
+)
+from glaucoma.settings import Settings
 
 ALL = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, ArcError)]
 
@@ -49,3 +63,61 @@ def test_bad_input_is_exit_code_2_and_never_retried(kind: type[ArcError]) -> Non
 )
 def test_only_what_can_pass_is_tried_again(error: Exception, expected: bool) -> None:
     assert is_retryable(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1500, "1.5 kB"),
+        (999_990, "1.0 MB"),
+        (20e6, "20.0 MB"),
+        (3.21e9, "3.2 GB"),
+        (1.2e15, "1200.0 TB"),
+    ],
+)
+def test_a_size_is_shown_in_the_unit_that_makes_it_readable(count: float, expected: str) -> None:
+    assert shown_bytes(count) == expected
+
+
+class Many(Settings):
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+
+
+def test_of_many_problems_the_first_three_are_told_in_one_line() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Many.model_validate({"a": "x" * 5000, "unknown": {"deep": ["y" * 5000]}})
+    told = problems(raised.value)
+    assert told.startswith(
+        "a: Input should be a valid integer, unable to parse string as an integer; b: Field required"
+    )
+    assert told.endswith(" and 3 more")
+    assert "\n" not in told
+    assert len(told) < 300
+
+
+def test_another_error_is_told_in_one_short_line() -> None:
+    assert problems(ValueError("first\n  second")) == "first second"
+    assert problems(KeyError()) == "KeyError"
+    assert len(problems(ValueError("x" * 5000))) < 250
+
+
+@pytest.mark.parametrize(
+    ("error", "outside"),
+    [
+        (TransientError("lost"), True),
+        (DiskSpaceError("full"), True),
+        (IntegrityError("damaged"), True),
+        (OSError(errno.ENOSPC, "full"), True),
+        (TrainingError("diverged"), False),
+        (InputError("wrong"), False),
+        (RuntimeError("a mistake"), False),
+    ],
+)
+def test_what_lies_outside_the_work_is_told_from_what_the_work_itself_did(error: Exception, outside: bool) -> None:
+    assert is_outside_cause(error) is outside

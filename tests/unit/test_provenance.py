@@ -51,6 +51,21 @@ def test_a_stage_is_made_once_and_then_found_again(tmp_path: Path) -> None:
     assert second.record == first.record
 
 
+def test_what_was_last_asked_for_is_the_newest_though_it_was_made_before(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path)
+    first, second = make(workspace, 1), make(workspace, 2)
+    parent = first.folder.parent
+    long_ago = 1_000_000_000
+    for age, folder in enumerate((second.folder, first.folder)):
+        os.utime(folder, (long_ago - age, long_ago - age))
+    assert workspace.find(parent, None, "sample") == second.folder
+    content = (first.folder / "sample.json").stat().st_mtime_ns
+    make(workspace, 1)
+    assert workspace.find(parent, None, "sample") == first.folder
+    assert (first.folder / "sample.json").stat().st_mtime_ns == content, "nothing in the folder changed"
+    assert workspace.find(parent, None, "sample") == make(workspace, 1).folder
+
+
 def test_other_settings_make_another_output_beside_the_first(tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     assert make(workspace, 1).folder != make(workspace, 2).folder
@@ -165,7 +180,7 @@ def test_the_code_hash_covers_what_a_module_imports_and_nothing_else(monkeypatch
     monkeypatch.setattr(Path, "read_bytes", remember)
     code_sha256.cache_clear()
     code_sha256("glaucoma.preprocessing.preprocess")
-    assert {"preprocess.py", "steps.py", "manifest.py", "provenance.py", "errors.py"} <= set(read)
+    assert {"preprocess.py", "chain.py", "manifest.py", "provenance.py", "errors.py"} <= set(read)
     assert not {"loop.py", "report.py", "ledger.py"} & set(read)
 
 
@@ -189,5 +204,5 @@ def test_json_never_holds_nan(tmp_path: Path) -> None:
 
 
 def test_too_little_disk_space_says_how_much_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(DiskSpaceError, match=r"GB free at .*Expected: at least .* GB for the photographs"):
+    with pytest.raises(DiskSpaceError, match=r"[kMGT]B free at .*Expected: at least .* TB for the photographs"):
         provenance.require_disk_space(tmp_path / "not" / "there", 10**18, "the photographs")

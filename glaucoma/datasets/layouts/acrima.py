@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from glaucoma.datasets.layouts.base import SourceImage
+from glaucoma.datasets.layouts.base import Published, SourceImage
 from glaucoma.datasets.tree import Tree
 from glaucoma.schema import Label
 
@@ -21,6 +21,7 @@ class Acrima:
     name = "acrima"
     generic = False
     looks_like = "photographs called Im001_ACRIMA.jpg (normal) and Im686_g_ACRIMA.jpg (glaucoma)"
+    published = Published(705, {Label.NORMAL: 309, Label.GLAUCOMA: 396})
 
     def recognise(self, tree: Tree) -> str | None:
         """Nine in ten image files have an ACRIMA name."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from glaucoma.datasets.masks import CanonicalMask
 from glaucoma.datasets.tree import Tree
@@ -39,6 +39,7 @@ class SourceImage:
         patient_from_name: The patient is read off the file's name and not stated by the source.
         part: The half of a side-by-side stereo photograph that is meant, the whole file otherwise.
         origin: The public dataset, where the layout or its tables tell; empty for the layout's own name.
+        original_name: The file's name in that public dataset, where the source has renamed it.
         stated_vertical_cdr: Vertical cup-to-disc ratio that the source states, 0 to 1.
         age_years: Age at the photograph.
         iop_mmhg: Intraocular pressure.
@@ -56,10 +57,24 @@ class SourceImage:
     patient_from_name: bool = False
     part: SourcePart = SourcePart.WHOLE
     origin: str = ""
+    original_name: str = ""
     stated_vertical_cdr: float | None = None
     age_years: float | None = None
     iop_mmhg: float | None = None
     stated_quality: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """How many photographs a public dataset is said to hold, by those who made it.
+
+    Args:
+        images: Of the layout's photographs, duplicated partitions and versions counted once.
+        by_label: Of each label; empty where that is not known.
+    """
+
+    images: int
+    by_label: Mapping[Label, int] = field(default_factory=dict)
 
 
 class Layout(Protocol):
@@ -77,3 +92,26 @@ class Layout(Protocol):
 
     def read(self, tree: Tree) -> list[SourceImage]:
         """The photographs of a tree that `recognise` knew; image files that it leaves out are set aside by name."""
+
+
+@runtime_checkable
+class PublishedLayout(Protocol):
+    """A layout of one public dataset, whose counts are known: what normalize found is compared with them.
+
+    Optional: a layout without the attribute `published` is compared with nothing.
+    """
+
+    @property
+    def published(self) -> Published:
+        """The counts as they were published."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A layout that knows why it takes some image files neither for photographs nor for masks.
+
+    Optional: without it, every such file is set aside as no photograph or mask of the layout.
+    """
+
+    def left_out(self, tree: Tree) -> Mapping[PurePosixPath, str]:
+        """Image file -> the reason, for those that are duplicates or other versions; the rest need none."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Final
 
+from glaucoma.datasets.layouts.sheets import heading_key, rows_of
 from glaucoma.datasets.tree import Tree, is_image
 from glaucoma.errors import DatasetError
 from glaucoma.schema import Column
@@ -26,7 +25,13 @@ _NAMES: dict[Column, tuple[str, ...]] = {
     Column.EYE: ("eye", "laterality", "side"),
     Column.SITE: ("site", "hospital", "centre", "center", "camera", "device", "clinic"),
     Column.SPLIT: ("split", "subset", "partition"),
+    Column.STATED_VERTICAL_CDR: ("verticalcdr", "vcdr", "expcdr", "verticalcuptodiscratio"),
+    Column.AGE_YEARS: ("ageyears", "age"),
+    Column.IOP_MMHG: ("iopmmhg", "iop"),
+    Column.STATED_QUALITY: ("quality", "qualityscore", "imagequality"),
 }  # fmt: skip
+IDENTIFYING: Final = (Column.LABEL, Column.PATIENT_ID, Column.EYE, Column.SITE, Column.SPLIT)
+"""What tables must agree on; of a measured value the first one counts."""
 _HEADER_ROWS = 5
 """Where a header may stand: some sheets begin with a title."""
 
@@ -59,7 +64,11 @@ class LabelTable:
 
 
 def read_tables(tree: Tree) -> list[LabelTable]:
-    """Every table of the tree that has a column of images and one of labels, patients, eyes, sites or splits."""
+    """Every table of the tree that has a column of images and another that is known; the first sheet of a workbook."""
+    return tree.once("label tables", lambda: _read_tables(tree))
+
+
+def _read_tables(tree: Tree) -> list[LabelTable]:
     found = (label_table(path, rows_of(tree, path)) for path in tree.tables)
     return [table for table in found if table is not None]
 
@@ -78,51 +87,9 @@ def label_table(path: PurePosixPath, rows: list[list[str]]) -> LabelTable | None
     return None
 
 
-def rows_of(tree: Tree, path: PurePosixPath) -> list[list[str]]:
-    """The cells of a CSV file (comma, semicolon or tab) or of an Excel file's first sheet, as text, blanks stripped.
-
-    Raises:
-        DatasetError: The file cannot be read as a table.
-    """
-    try:
-        if path.suffix.lower() == ".xlsx":
-            return _excel_rows(tree, path)
-        text = tree.full(path).read_bytes().decode("utf-8-sig", errors="replace")
-        return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=_delimiter(text))]
-    except (csv.Error, ValueError, KeyError, OSError) as error:
-        raise DatasetError(
-            f"The table {path} cannot be read ({error})",
-            expected="a CSV file in UTF-8, or an .xlsx file",
-            remedy="open it, save it as CSV, and pack the archive again",
-        ) from error
-
-
-def _excel_rows(tree: Tree, path: PurePosixPath) -> list[list[str]]:
-    import zipfile
-
-    import openpyxl
-
-    try:
-        book = openpyxl.load_workbook(tree.full(path), read_only=True, data_only=True)
-    except (zipfile.BadZipFile, openpyxl.utils.exceptions.InvalidFileException) as error:
-        raise ValueError(str(error)) from error
-    try:
-        sheet = book.worksheets[0]
-        return [
-            ["" if cell is None else str(cell).strip() for cell in row] for row in sheet.iter_rows(values_only=True)
-        ]
-    finally:
-        book.close()
-
-
-def _delimiter(text: str) -> str:
-    head = text.split("\n", 1)[0]
-    return max(",;\t", key=head.count)
-
-
 def _columns(header: Iterable[str]) -> dict[Column, int]:
     """Which of our columns stands where; the first heading that fits is taken."""
-    keys = [re.sub(r"[^a-z0-9]", "", cell.casefold()) for cell in header]
+    keys = [heading_key(cell) for cell in header]
     found: dict[Column, int] = {}
     for column, names in _NAMES.items():
         places = [keys.index(name) for name in names if name in keys]
@@ -139,7 +106,7 @@ def _by_image(path: PurePosixPath, rows: list[list[str]], at: Mapping[Column, in
         if not name:
             continue
         earlier = by_image.setdefault(name, cells)
-        if earlier != cells:
+        if any(earlier.get(column) != cells.get(column) for column in IDENTIFYING):
             raise DatasetError(
                 f"{path} names the image {name!r} twice and says {earlier} and {cells} of it",
                 expected="one row an image",

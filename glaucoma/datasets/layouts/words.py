@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from glaucoma.schema import Eye, Label, Split
 
@@ -86,6 +87,7 @@ def patient_and_eye(stem: str) -> tuple[str, Eye]:
     return (base, Eye.UNKNOWN) if copy else ("", Eye.UNKNOWN)
 
 
+@lru_cache(maxsize=4096)
 def _key(word: str) -> str:
     """Letter case, and blanks, dashes and underscores between letters, do not count; a sign at the end does."""
     key = re.sub(r"(?<=\w)[\s-]+(?=\w)", "", word.strip().casefold().replace("_", "-"))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from glaucoma.datasets.identity import Fingerprint, fingerprint, group, near_duplicates
+from glaucoma.datasets.identity import Fingerprint, fingerprint
 from glaucoma.datasets.imagefile import UnreadableImageError
 from glaucoma.datasets.names import image_ids
 
@@ -41,48 +41,58 @@ def test_recompressing_resizing_and_a_black_border_keep_the_perceptual_hash_near
     assert distance(saved(tmp_path, "c.png", blobs(2)).perceptual_hash, original.perceptual_hash) > 60
 
 
-def test_near_duplicates_are_those_of_a_written_out_count() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.integers(0, 256, (60, 32), dtype=np.uint8)
-    rows[30:] = rows[:30]
-    for i in range(30):
-        for bit in range(i):
-            rows[30 + i, bit] ^= 1
-    hashes = [row.tobytes().hex() for row in rows]
-    expected = {(i, j, d) for i in range(60) for j in range(i + 1, 60) if (d := distance(hashes[i], hashes[j])) <= 16}
-    assert set(near_duplicates(hashes)) == expected
-    assert len(expected) == 17
+def retina(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
+    """A round field on black, left of the middle, cut flat at the top and bottom."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.circle(inside, (width * 2 // 5, height // 2), height * 11 // 20, 255, -1)
+    texture = cv2.resize(blobs(seed), (width, height))
+    picture[inside > 0] = np.maximum(texture, 60)[inside > 0]
+    return picture
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = [np.random.default_rng(i % 7).bytes(32).hex() for i in range(40)]
-    whole = set(near_duplicates(hashes))
-    monkeypatch.setattr("glaucoma.datasets.identity._BLOCK_CELLS", 50)
-    assert set(near_duplicates(hashes)) == whole
+@pytest.mark.parametrize("grey", [0, 30])
+def test_borders_of_any_width_and_near_black_are_cut_off_before_hashing(grey: int, tmp_path: Path) -> None:
+    original = saved(tmp_path, "a.png", retina(1))
+    framed = cv2.copyMakeBorder(retina(1), 33, 8, 61, 20, cv2.BORDER_CONSTANT, value=(grey, grey, grey))
+    framed[framed < grey] = grey
+    assert distance(saved(tmp_path, "b.png", framed).perceptual_hash, original.perceptual_hash) <= 8
 
 
-def test_photographs_are_joined_by_patient_bytes_pixels_looks_and_mirror(tmp_path: Path) -> None:
-    pictures = [blobs(0), blobs(1), blobs(2), blobs(2), blobs(3), blobs(3)[:, ::-1], blobs(4), blobs(5)]
-    names = ["a.png", "b.png", "c.png", "d.bmp", "e.png", "f.png", "g.png", "h.png"]
-    prints = [saved(tmp_path, name, pixels) for name, pixels in zip(names, pictures, strict=True)]
-    patients = ["P1", "P1", "", "", "", "", "", ""]
-    grouping = group(list("abcdefgh"), patients, prints)
-    assert grouping.groups == ("a", "a", "c", "c", "e", "e", "g", "h")
-    assert grouping.described(named_by_files=False) == "patient and content"
+@pytest.mark.parametrize("picture", [blobs(4), retina(4), retina(5, 1611, 1203)])
+def test_the_hash_of_the_mirror_image_is_that_of_the_mirrored_picture(picture: np.ndarray, tmp_path: Path) -> None:
+    found, mirrored = saved(tmp_path, "a.png", picture), saved(tmp_path, "b.png", picture[:, ::-1])
+    assert distance(found.mirrored_hash, mirrored.perceptual_hash) <= 4
+    assert distance(found.perceptual_hash, mirrored.mirrored_hash) <= 4
+    assert distance(found.perceptual_hash, mirrored.perceptual_hash) > 60
 
 
-def test_groups_join_transitively_and_do_not_depend_on_order(tmp_path: Path) -> None:
-    prints = [saved(tmp_path, f"{name}.png", blobs(seed)) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    ids, patients = ["a", "b", "c"], ["", "P", "P"]
-    forward = dict(zip(ids, group(ids, patients, prints).groups, strict=True))
-    backward = dict(zip(ids[::-1], group(ids[::-1], patients[::-1], prints[::-1]).groups, strict=True))
-    assert forward == backward == {"a": "a", "b": "a", "c": "a"}
+def test_blank_pictures_have_one_hash_and_not_that_of_noise(tmp_path: Path) -> None:
+    blank = [saved(tmp_path, f"{level}.png", np.full((70, 90, 3), level, np.uint8)) for level in (0, 40, 200)]
+    assert {one.perceptual_hash for one in blank[1:]} == {one.mirrored_hash for one in blank[1:]} == {"8" + "0" * 63}
+    assert len({one.pixel_sha256 for one in blank}) == 3
 
 
-def test_without_patients_and_duplicates_each_photograph_stands_for_itself(tmp_path: Path) -> None:
-    grouping = group(["a", "b"], ["", ""], [saved(tmp_path, f"{i}.png", blobs(i)) for i in range(2)])
-    assert grouping.groups == ("a", "b")
-    assert grouping.described(named_by_files=False).startswith("none")
+@pytest.mark.real
+def test_real_photographs_stay_within_a_few_bits_when_they_are_saved_anew_and_far_from_each_other(
+    real_data: Path, tmp_path: Path
+) -> None:
+    paths = sorted((real_data / "acrima-sample" / "Database" / "Images").iterdir())[::6]
+    prints = [fingerprint(path) for path in paths]
+    for path, one in zip(paths, prints, strict=True):
+        pixels = cv2.imread(str(path))
+        smaller = cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / "a.jpg"), smaller, [cv2.IMWRITE_JPEG_QUALITY, 70])
+        assert distance(fingerprint(tmp_path / "a.jpg").perceptual_hash, one.perceptual_hash) <= 16
+        turned = saved(tmp_path, "b.png", pixels[:, ::-1])
+        assert distance(turned.perceptual_hash, one.mirrored_hash) <= 8
+    nearest = min(
+        distance(one.perceptual_hash, other)
+        for place, one in enumerate(prints)
+        for later in prints[place + 1 :]
+        for other in (later.perceptual_hash, later.mirrored_hash)
+    )
+    assert nearest > 28
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png"])

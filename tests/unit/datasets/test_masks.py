@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glaucoma.datasets.masks import CanonicalMask, canonical, from_parts, inverted_three_level, read_grey
+from glaucoma.datasets.masks import (
+    CanonicalMask,
+    canonical,
+    from_parts,
+    inverted_three_level,
+    one_structure,
+    read_grey,
+    vertical_cdr,
+)
 from glaucoma.errors import DatasetError
 from glaucoma.schema import StructureState
 
@@ -119,3 +127,20 @@ def test_a_coloured_picture_and_a_broken_file_are_no_masks(tmp_path: Path) -> No
     (tmp_path / "bad.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_grey(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("levels", [(0, 1), (0, 255), (255, 0), (0, 128), (3, 250)])
+def test_one_structure_is_what_the_border_is_not(levels: tuple[int, int]) -> None:
+    np.testing.assert_array_equal(one_structure(np.array(levels, np.uint8)[(TRUTH > 0) * 1], "m"), TRUTH > 0)
+
+
+@pytest.mark.parametrize("levels", [(0, 1, 2), (0, 128, 255)])
+def test_a_mask_of_two_structures_is_not_one(levels: tuple[int, int, int]) -> None:
+    with pytest.raises(DatasetError, match="more than one structure"):
+        one_structure(coded(*levels), "m")
+
+
+def test_the_vertical_ratio_is_that_of_the_heights_in_rows() -> None:
+    assert vertical_cdr(TRUTH) == pytest.approx(4 / 10)
+    assert vertical_cdr(np.where(TRUTH == 2, 1, TRUTH).astype(np.uint8)) is None
+    assert vertical_cdr(np.zeros((4, 4), np.uint8)) is None

@@ -16,7 +16,7 @@ from glaucoma.datasets.manifest import read_manifest
 from glaucoma.datasets.masks import CanonicalMask, from_parts, read_grey
 from glaucoma.datasets.normalize import normalize
 from glaucoma.datasets.settings import NormalizeSettings
-from glaucoma.datasets.tree import SYNTHETIC_NOTE, Tree
+from glaucoma.datasets.tree import Tree
 from glaucoma.errors import (
     DatasetError,
     DiskSpaceError,
@@ -27,6 +27,7 @@ from glaucoma.errors import (
 )
 from glaucoma.provenance import StageOutput, file_sha256
 from glaucoma.schema import Label
+from glaucoma.synthetic.marker import MARKER_NAME
 from glaucoma.workspace import Workspace
 
 Photo = Callable[..., bytes]
@@ -220,7 +221,7 @@ def test_other_image_files_and_rows_without_a_file_are_set_aside_by_name(
 
 
 def test_generated_photographs_are_marked(normalized: Normalized, two_classes: dict[str, bytes]) -> None:
-    output = normalized(two_classes | {SYNTHETIC_NOTE: b"generated"})
+    output = normalized(two_classes | {MARKER_NAME: b"generated"})
     assert output.record.details["synthetic"] is True
     assert output.record.details["layout"] == "class_folders"
 

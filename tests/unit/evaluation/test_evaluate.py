@@ -79,12 +79,15 @@ def test_the_same_question_is_answered_from_the_folder_and_another_one_gets_its_
 ) -> None:
     first = evaluate(classifier, workspace, SETTINGS, device="cpu")
     stamp = (classifier.results / first.key / "metrics.json").stat().st_mtime_ns
-    assert evaluate(classifier, workspace, SETTINGS, device="cpu") == first
+    again = evaluate(classifier, workspace, SETTINGS, device="cpu")
+    assert again.reused
+    assert again.model_dump() == first.model_dump()
     assert (classifier.results / first.key / "metrics.json").stat().st_mtime_ns == stamp
     other = evaluate(classifier, workspace, SETTINGS.model_copy(update={"replicates": 150}), device="cpu")
     assert other.key != first.key
     assert (classifier.results / "val").readlink().name == other.key
-    assert read_metrics(classifier.results / first.key) == first
+    assert not other.reused
+    assert read_metrics(classifier.results / first.key).model_dump() == first.model_dump()
     assert evaluate(classifier, workspace, SETTINGS, device="cpu").key == (classifier.results / "val").readlink().name
 
 

@@ -85,7 +85,9 @@ def test_without_masks_the_maps_are_made_and_the_share_says_why_it_is_missing(
 def test_the_same_question_is_answered_from_the_folder(workspace: Workspace, classifier: Experiment) -> None:
     first = explain(classifier, workspace, SETTINGS, device="cpu")
     stamp = (classifier.visualizations / first.key / "dri.csv").stat().st_mtime_ns
-    assert explain(classifier, workspace, SETTINGS, device="cpu") == first
+    again = explain(classifier, workspace, SETTINGS, device="cpu")
+    assert again.reused
+    assert again.model_dump() == first.model_dump()
     assert (classifier.visualizations / first.key / "dri.csv").stat().st_mtime_ns == stamp
 
 

@@ -14,7 +14,7 @@ from glaucoma.datasets.manifest import write_manifest
 from glaucoma.errors import DatasetError, IntegrityError, UnknownModelError, WeightsUnavailableError
 from glaucoma.planning.cycle import PLAN_NAME, CyclePlan, OpenCycle, open_cycle, possible_tasks, require_known_models
 from glaucoma.planning.settings import PlanSettings, RuleBrokenError
-from glaucoma.records.ledger import Ledger
+from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, Split, StructureState, Task
 from glaucoma.training.settings import TrainSettings
@@ -116,6 +116,62 @@ def test_an_unfinished_cycle_is_taken_up_again_with_the_same_plan(
     assert (only.status, only.ended_at, only.reason) == (CycleStatus.RUNNING, None, "")
     assert only.started_at == first.plan.started_at
     assert len(ledger.experiments()) == len(first.plan.proposals)
+
+
+def test_a_kill_between_plan_and_ledger_loses_no_proposal(
+    ledger: Ledger, workspace: Workspace, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, done = ledger.put, []
+
+    def killed_after_one(entry: LedgerExperiment) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(entry)
+        put(entry)
+
+    monkeypatch.setattr(ledger, "put", killed_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        start(ledger, workspace, prepared)
+    monkeypatch.undo()
+    (there,) = ledger.experiments()
+    ledger.change(there.experiment_id, status=Standing.COMPLETED, primary_score=0.7)
+    again = start(ledger, workspace, prepared)
+    assert again.resumed
+    for proposal in again.plan.proposals:
+        entry = ledger.experiment(proposal.experiment_id)
+        assert (entry.cycle_id, entry.novelty) == (again.plan.cycle_id, proposal.novelty)
+        assert entry.proposal_reason == proposal.reason
+    assert ledger.experiment(there.experiment_id).status is Standing.COMPLETED
+
+
+def ended(ledger: Ledger, cycle: OpenCycle, *standings: Standing) -> None:
+    """The cycle ended without a completed experiment: its experiments ended so, the last of these again and again."""
+    for place, name in enumerate(ids(cycle)):
+        ledger.change(name, status=standings[min(place, len(standings) - 1)], reason="it broke")
+    ledger.end_cycle(cycle.plan.cycle_id, CycleStatus.FAILED, at=datetime.now(UTC), reason="none was completed")
+
+
+def test_a_cycle_whose_every_experiment_failed_for_good_is_planned_anew(
+    ledger: Ledger, workspace: Workspace, prepared: Path
+) -> None:
+    first = start(ledger, workspace, prepared)
+    ended(ledger, first, Standing.FAILED)
+    second = start(ledger, workspace, prepared)
+    assert not second.resumed
+    assert second.plan.cycle_id.startswith("eyes-0002-")
+    assert second.plan.proposals
+    assert not set(ids(first)) & set(ids(second))
+    assert start(ledger, workspace, prepared).plan == second.plan, "the new one is now the one to take up"
+
+
+def test_a_failed_cycle_with_an_experiment_that_something_outside_interrupted_goes_on(
+    ledger: Ledger, workspace: Workspace, prepared: Path
+) -> None:
+    first = start(ledger, workspace, prepared)
+    ended(ledger, first, Standing.INTERRUPTED, Standing.FAILED)
+    again = start(ledger, workspace, prepared)
+    assert again.resumed
+    assert again.plan == first.plan
 
 
 def test_after_a_completed_cycle_the_next_start_is_a_new_one_with_new_proposals(

@@ -153,6 +153,19 @@ def test_experiments_under_other_fixed_settings_are_no_history(
     assert ask(ledger, base, 1)[0].spec == base
 
 
+def test_what_something_outside_interrupted_may_be_proposed_again(
+    ledger: Ledger, base: ExperimentSpec, remember: Remember
+) -> None:
+    space = SearchSpace(dimensions={"batch_size": Choice(values=(8, 16))})
+    one, two = ask(ledger, base, 5, space=space)
+    remember(one.spec, 0.8)
+    remember(two.spec, None, status="failed")
+    assert ask(ledger, base, 5, space=space) == []
+    remember(two.spec, None, status="interrupted")
+    (again,) = ask(ledger, base, 5, space=space)
+    assert again.spec == two.spec
+
+
 def test_a_space_that_is_used_up_gives_fewer(ledger: Ledger, base: ExperimentSpec) -> None:
     space = SearchSpace(dimensions={"batch_size": Choice(values=(8, 16))})
     proposals = ask(ledger, base, 5, space=space)

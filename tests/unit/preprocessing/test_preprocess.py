@@ -6,17 +6,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from glaucoma.datasets.manifest import read_manifest
-from glaucoma.errors import DatasetError, DiskSpaceError
+from glaucoma.errors import DatasetError, DiskSpaceError, SettingsError
 from glaucoma.preprocessing.preprocess import preprocess
-from glaucoma.preprocessing.settings import Clahe, PreprocessSettings
+from glaucoma.preprocessing.settings import CentreCrop, Clahe, DiscCrop, FieldCrop, PreprocessSettings, Resize, Step
 from glaucoma.schema import Column, GeometryColumn
 from glaucoma.workspace import Workspace
 
 Pictures = Callable[..., np.ndarray]
-SMALL = PreprocessSettings(image_size_px=64, clahe_tiles=2, max_set_aside_share=0.2)
+CHAIN = (FieldCrop(), CentreCrop(), Resize(), Clahe(tiles=2))
+SMALL = PreprocessSettings(image_size_px=64, steps=CHAIN, max_set_aside_share=0.2)
+
+
+def small(*steps: Step) -> PreprocessSettings:
+    return PreprocessSettings(image_size_px=64, steps=steps, max_set_aside_share=0.2)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -99,7 +103,7 @@ def test_other_settings_give_another_output(
     make_dataset: Callable[..., Path], retina_picture: Pictures, workspace: Workspace
 ) -> None:
     dataset = make_dataset([retina_picture(seed=index) for index in range(6)])
-    other = SMALL.model_copy(update={"clahe": Clahe.NONE})
+    other = small(*CHAIN[:3])
     assert preprocess(dataset, "tiny", workspace, SMALL).key != preprocess(dataset, "tiny", workspace, other).key
 
 
@@ -178,8 +182,7 @@ def test_without_cropping_the_whole_photograph_is_kept(
     make_dataset: Callable[..., Path], retina_picture: Pictures, workspace: Workspace
 ) -> None:
     dataset = make_dataset([retina_picture(seed=index) for index in range(6)])
-    settings = SMALL.model_copy(update={"crop_to_field": False})
-    manifest = read_manifest(preprocess(dataset, "tiny", workspace, settings).folder / "manifest.csv")
+    manifest = read_manifest(preprocess(dataset, "tiny", workspace, small(Resize())).folder / "manifest.csv")
     assert (manifest[GeometryColumn.CROP_WIDTH_PX] == 160).all()
     assert (manifest[GeometryColumn.CROP_X_PX] == 0).all()
 
@@ -194,12 +197,85 @@ def test_a_full_disk_is_refused_before_anything_is_written(
     assert list(workspace.prepared("tiny").iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"image_size_px": 63}, {"centre_crop_share": 0.6}, {"clahe": "red"}, {"sise": 1}])
-def test_wrong_settings_are_refused_when_made(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
-        PreprocessSettings.model_validate(wrong)
+def test_a_photograph_that_breaks_a_step_is_set_aside_and_the_rest_go_on(
+    make_dataset: Callable[..., Path], retina_picture: Pictures, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset([retina_picture(seed=index, level=100 + 4 * index) for index in range(12)])
+    broken = int(pixels(dataset / "images" / "im004.png")[..., 1].sum())
+
+    def equalise(picture: np.ndarray, inside: np.ndarray, step: Clahe) -> np.ndarray:
+        if int(picture[..., 1].sum()) == broken:
+            raise cv2.error("out of bins")
+        return picture
+
+    monkeypatch.setattr("glaucoma.preprocessing.chain.equalise", equalise)
+    output = preprocess(dataset, "tiny", workspace, small(Clahe(), Resize()), workers=2)
+    (aside,) = output.record.details["set_aside"]
+    assert (aside["image_id"], aside["reason"]) == ("im004", "the step clahe failed (error: out of bins)")
+    assert output.record.counts["images"] == len(np.load(output.folder / "images.npy")) == 11
 
 
-def test_the_preset_decides_the_size_unless_it_is_given() -> None:
-    assert PreprocessSettings.for_preset("large").image_size_px == 768
-    assert PreprocessSettings.for_preset("large", image_size_px=100).image_size_px == 100
+def test_a_photograph_without_a_disc_is_set_aside_or_keeps_its_field(
+    make_dataset: Callable[..., Path], retina_picture: Pictures, retina_mask: Pictures, workspace: Workspace
+) -> None:
+    masks = [retina_mask(), None, np.zeros((160, 160), np.uint8), *[retina_mask()] * 9]
+    dataset = make_dataset([retina_picture(seed=index) for index in range(12)], masks)
+    aside = preprocess(dataset, "tiny", workspace, small(FieldCrop(), DiscCrop(), Resize())).record
+    assert {one["image_id"]: one["reason"] for one in aside.details["set_aside"]} == {
+        "im001": "there is no mask to find the disc by",
+        "im002": "the mask marks no disc",
+    }
+    kept = preprocess(dataset, "tiny", workspace, small(FieldCrop(), DiscCrop(without_disc="keep"), Resize()))
+    assert kept.record.counts["without_disc"] == 2
+    assert [one["image_id"] for one in kept.record.details["without_disc"]] == ["im001", "im002"]
+    sides = read_manifest(kept.folder / "manifest.csv")[GeometryColumn.CROP_WIDTH_PX]
+    assert (sides[[1, 2]] > 2.5 * sides[0]).all()
+
+
+def test_a_disc_crop_shows_the_whole_disc_in_the_middle(
+    make_dataset: Callable[..., Path], retina_picture: Pictures, retina_mask: Pictures, workspace: Workspace
+) -> None:
+    dataset = make_dataset([retina_picture(400, seed=s) for s in range(6)], [retina_mask(400)] * 6)
+    settings = PreprocessSettings(image_size_px=100, steps=(DiscCrop(side_disc_diameters=2.0), Resize()))
+    output = preprocess(dataset, "tiny", workspace, settings)
+    disc = np.load(output.folder / "masks.npy")[0] > 0
+    rows, columns = np.nonzero(disc)
+    assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx((50, 50), abs=1)
+    assert np.ptp(rows) + 1 == pytest.approx(50, abs=2)
+    assert output.record.counts["disc_cut"] == 0
+
+
+class MarksTheDisc:
+    """A disc model whose discs are those of `retina`, with a speck far away."""
+
+    def __init__(self, key: str, mask: np.ndarray) -> None:
+        self.key = key
+        self.mask = mask.copy()
+        self.mask[1:5, 1:5] = 1
+
+    def __call__(self, photograph: np.ndarray) -> np.ndarray:
+        assert photograph.shape[:2] == self.mask.shape
+        return self.mask
+
+
+def test_a_model_finds_the_disc_where_the_steps_name_an_experiment(
+    make_dataset: Callable[..., Path], retina_picture: Pictures, retina_mask: Pictures, workspace: Workspace
+) -> None:
+    dataset = make_dataset([retina_picture(seed=index) for index in range(6)])
+    settings = small(DiscCrop(experiment="seg-some-12345678"), Resize())
+    output = preprocess(dataset, "tiny", workspace, settings, disc_model=MarksTheDisc("a", retina_mask()))
+    row = read_manifest(output.folder / "manifest.csv").iloc[0]
+    assert row[GeometryColumn.CROP_X_PX] + row[GeometryColumn.CROP_WIDTH_PX] / 2 == pytest.approx(48, abs=1)
+    other = preprocess(dataset, "tiny", workspace, settings, disc_model=MarksTheDisc("b", retina_mask()))
+    assert output.record.inputs["disc_model"] == "a"
+    assert other.key != output.key
+    with pytest.raises(SettingsError, match=r"names the experiment seg-some-12345678"):
+        preprocess(dataset, "tiny", workspace, settings)
+
+
+def test_a_model_that_no_step_asks_for_is_no_part_of_the_key(
+    make_dataset: Callable[..., Path], retina_picture: Pictures, retina_mask: Pictures, workspace: Workspace
+) -> None:
+    dataset = make_dataset([retina_picture(seed=index) for index in range(6)])
+    first = preprocess(dataset, "tiny", workspace, SMALL)
+    assert preprocess(dataset, "tiny", workspace, SMALL, disc_model=MarksTheDisc("a", retina_mask())).key == first.key

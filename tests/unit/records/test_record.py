@@ -108,12 +108,13 @@ def test_a_look_at_the_test_split_is_in_the_ledger_even_of_an_experiment_run_by_
     assert ledger.experiment(made.experiment_id).proposal_reason == "Run by hand."
 
 
+@pytest.mark.parametrize("ended", ["failed", "interrupted", "cancelled"])
 def test_a_failure_keeps_its_reason_and_has_no_score(
-    workspace: Workspace, ledger: Ledger, experiment: Callable[..., LedgerExperiment]
+    ended: str, workspace: Workspace, ledger: Ledger, experiment: Callable[..., LedgerExperiment]
 ) -> None:
     spec = spec_from(TrainSettings.for_preset("smoke"), Task.CLASSIFICATION, "eyes", "p" * 16)
     ledger.put(experiment(1, experiment_id=experiment_id(spec)))
     made = create_experiment(spec, workspace)
-    made.set_status(Status.FAILED, "The loss became infinite")
+    made.set_status(Status(ended), "The loss became infinite")
     after = remember(made, ledger, at=NOW)
-    assert (after.status, after.reason, after.primary_score) == (Standing.FAILED, "The loss became infinite", None)
+    assert (after.status, after.reason, after.primary_score) == (Standing(ended), "The loss became infinite", None)

@@ -12,8 +12,9 @@ import pytest
 
 from glaucoma.schema import MaskValue
 from glaucoma.synthetic.cohort import plan_cohort, take_photograph
-from glaucoma.synthetic.generate import MARKER_NAME, generate_archive
+from glaucoma.synthetic.generate import generate_archive
 from glaucoma.synthetic.layouts import encode_workbook
+from glaucoma.synthetic.marker import MARKER_NAME
 from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
 
 PATIENTS = 10

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from glaucoma.errors import IntegrityError, NotFoundError, SettingsError, WeightsUnavailableError
+from glaucoma.provenance import code_sha256
 from glaucoma.schema import Preset, Task
 from glaucoma.training.experiment import (
     FOLDERS,
@@ -20,6 +21,7 @@ from glaucoma.training.experiment import (
 )
 from glaucoma.training.progress_log import ProgressReader, ProgressWriter, read_progress
 from glaucoma.training.spec import ExperimentSpec, TrainSettings, experiment_id, spec_from
+from glaucoma.training.supervise import other_code
 from glaucoma.workspace import Workspace
 
 
@@ -55,6 +57,29 @@ def test_a_weights_file_counts_by_its_bytes_and_not_by_its_place(make_spec, tmp_
 def test_a_missing_weights_file_is_told_before_anything_runs(make_spec, tmp_path):
     with pytest.raises(WeightsUnavailableError, match=r"nowhere\.pth is not there"):
         make_spec(pretrained=True, weights_path=tmp_path / "nowhere.pth")
+
+
+def test_each_task_has_its_own_weights_file(tmp_path):
+    classifier, encoder = tmp_path / "b3.pth", tmp_path / "r34.pth"
+    for path in (classifier, encoder):
+        path.write_bytes(path.name.encode())
+    settings = TrainSettings.for_preset("base", weights_path=classifier, segmentation_weights_path=encoder)
+    assert spec_from(settings, Task.CLASSIFICATION, "eyes", "a" * 16).weights_path == classifier
+    assert spec_from(settings, Task.SEGMENTATION, "eyes", "a" * 16).weights_path == encoder
+    alone = TrainSettings.for_preset("base", weights_path=classifier)
+    assert spec_from(alone, Task.SEGMENTATION, "eyes", "a" * 16).weights_path is None
+
+
+@pytest.mark.parametrize("name", ["weights_path", "segmentation_weights_path"])
+def test_weights_that_would_not_be_used_are_refused(name, tmp_path):
+    with pytest.raises(ValidationError, match=f"{name} would have no effect: pretrained is off"):
+        TrainSettings.for_preset("smoke", **{name: tmp_path / "b3.pth"})
+
+
+def test_a_home_folder_in_a_path_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/reader")
+    settings = TrainSettings.for_preset("base", weights_path="~/b3.pth")
+    assert settings.weights_path == Path("/home/reader/b3.pth")
 
 
 @pytest.mark.parametrize(
@@ -196,3 +221,12 @@ def test_planning_and_supervising_import_no_torch():
         "glaucoma.models.segmenters; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_model_that_other_code_trained_is_told(make_spec, tmp_path):
+    experiment = create_experiment(make_spec(), Workspace.at(tmp_path))
+    assert other_code(experiment) == ""
+    experiment.update(lambda metadata: setattr(metadata, "code_sha256", "ab" * 32))
+    assert "trained by other code than today's (abababab, now " in other_code(experiment)
+    experiment.update(lambda metadata: setattr(metadata, "code_sha256", code_sha256("glaucoma.training.loop")))
+    assert other_code(experiment) == ""

@@ -5,15 +5,28 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
-from glaucoma.errors import NotFoundError, SettingsError, TransientError, UnknownModelError, is_retryable
+from glaucoma.errors import (
+    DiskSpaceError,
+    GpuMemoryError,
+    IntegrityError,
+    NotFoundError,
+    SettingsError,
+    TransientError,
+    UnknownModelError,
+    is_retryable,
+)
+from glaucoma.planning.settings import RuleBrokenError
+from glaucoma.training import child, supervise
 from glaucoma.training.checkpoints import Checkpoints
-from glaucoma.training.experiment import Status, create_experiment
+from glaucoma.training.experiment import Status, create_experiment, list_experiments
 from glaucoma.training.progress_log import ProgressWriter, read_progress
 from glaucoma.training.settings import Device
 from glaucoma.training.supervise import is_complete, train
@@ -78,7 +91,7 @@ def test_a_child_killed_in_mid_training_resumes_and_ends_with_the_same_weights_b
         train(spec, workspace, often, report=report)
     assert is_retryable(caught.value)
     experiment = create_experiment(spec, workspace)
-    assert experiment.status is Status.FAILED
+    assert experiment.status is Status.INTERRUPTED
 
     seen = []
     train(spec, workspace, execution, report=seen.append)
@@ -86,7 +99,13 @@ def test_a_child_killed_in_mid_training_resumes_and_ends_with_the_same_weights_b
     assert 0 < next(progress.step for progress in seen if progress.event == "resume") < seen[-1].steps
     metadata = experiment.metadata
     assert (metadata.status, metadata.attempts) == (Status.COMPLETED, 2)
-    assert [change.status for change in metadata.history] == ["created", "running", "failed", "running", "completed"]
+    assert [change.status for change in metadata.history] == [
+        "created",
+        "running",
+        "interrupted",
+        "running",
+        "completed",
+    ]
 
     prepare(tmp_path / "other")
     undisturbed = in_process(spec, Workspace.at(tmp_path / "other"), execution)
@@ -109,7 +128,7 @@ def test_a_stall_is_ended_by_the_watchdog(spec, workspace, execution):
     with pytest.raises(TransientError, match="made no progress for 1 s"):
         train(spec, workspace, impatient, report=report)
     assert gone(report.sent[0])
-    assert create_experiment(spec, workspace).status is Status.FAILED
+    assert create_experiment(spec, workspace).status is Status.INTERRUPTED
 
 
 def test_too_long_a_run_is_stopped(make_spec, workspace, execution):
@@ -169,6 +188,8 @@ def test_an_unknown_model_is_told_as_such_by_the_parent(make_spec, workspace, ex
     with pytest.raises(UnknownModelError, match="lcnet_050") as caught:
         train(make_spec(model="lcnet_05O"), workspace, execution)
     assert not is_retryable(caught.value)
+    (experiment,) = list_experiments(workspace)
+    assert experiment.status is Status.FAILED
 
 
 def test_a_gpu_that_is_not_there_is_told_at_once(spec, workspace, execution):
@@ -188,3 +209,39 @@ def test_a_child_that_crashes_leaves_its_last_lines_in_the_error(spec, workspace
     monkeypatch.setattr("glaucoma.training.supervise.sys.executable", "/bin/false")
     with pytest.raises(TransientError, match="ended with exit code 1"):
         train(spec, workspace, execution)
+
+
+def test_stored_data_that_are_not_what_was_written_are_told_as_that(spec, workspace, execution):
+    np.save(workspace.prepared("tiny") / "0123456789abcdef" / "images.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(IntegrityError, match="preprocess again") as caught:
+        train(spec, workspace, execution)
+    assert not is_retryable(caught.value)
+
+
+def test_a_full_disk_is_told_as_that(spec, workspace, execution):
+    experiment = create_experiment(spec, workspace)
+    experiment.progress_path.symlink_to("/dev/full")
+    with pytest.raises(DiskSpaceError, match=r"filled up while cls-.* was trained.*Remedy: free some space") as caught:
+        train(spec, workspace, execution)
+    assert not is_retryable(caught.value)
+    assert experiment.status is Status.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), GpuMemoryError),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), TransientError),
+        (RuleBrokenError("of a class that the parent need not know"), supervise.errors.InputError),
+    ],
+)
+def test_what_the_child_meets_is_what_the_parent_raises(spec, workspace, execution, monkeypatch, error, kind):
+    def run_training(*_):
+        raise error
+
+    monkeypatch.setattr("glaucoma.training.loop.run_training", run_training)
+    experiment = create_experiment(spec, workspace)
+    code = child._train(workspace.root, experiment.experiment_id, execution.model_dump_json(), threading.Event())
+    with pytest.raises(kind) as raised:
+        supervise._raise_for(code, experiment)
+    assert type(raised.value) is kind

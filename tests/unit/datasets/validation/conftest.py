@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,34 +74,42 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.at(tmp_path / "workspace")
 
 
+def dataset_in(
+    workspace: Workspace,
+    change: Callable[[list[dict[str, Any]], Path], object] | None = None,
+    *,
+    number: int = 12,
+    key: str = "0123456789abcdef",
+) -> Path:
+    """A dataset's folder; `change(rows, folder)` may alter rows and files before the manifest is written."""
+    folder = workspace.datasets("tiny") / key
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rows = manifest_rows(folder, number)
+    if change is not None:
+        change(rows, folder)
+    write_manifest(folder / "manifest.csv", pd.DataFrame(rows))
+    record = StageRecord(
+        stage="normalize",
+        key=key,
+        inputs={"archive": "f" * 16},
+        settings={},
+        code_sha256="0" * 64,
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        duration_s=0.0,
+        versions={},
+    )
+    write_json(folder / "dataset.json", record.model_dump(mode="json"))
+    return folder
+
+
 @pytest.fixture
 def make_dataset(workspace: Workspace) -> Callable[..., Path]:
-    """`make_dataset(change=..., number=12, key=...)`: `change(rows, folder)` may alter rows and files."""
+    """`make_dataset(change=..., number=12, key=...)`, as `dataset_in` in this test's workspace."""
+    return partial(dataset_in, workspace)
 
-    def make(
-        change: Callable[[list[dict[str, Any]], Path], object] | None = None,
-        *,
-        number: int = 12,
-        key: str = "0123456789abcdef",
-    ) -> Path:
-        folder = workspace.datasets("tiny") / key
-        (folder / "images").mkdir(parents=True)
-        (folder / "masks").mkdir()
-        rows = manifest_rows(folder, number)
-        if change is not None:
-            change(rows, folder)
-        write_manifest(folder / "manifest.csv", pd.DataFrame(rows))
-        record = StageRecord(
-            stage="normalize",
-            key=key,
-            inputs={"archive": "f" * 16},
-            settings={},
-            code_sha256="0" * 64,
-            started_at=datetime(2026, 1, 1, tzinfo=UTC),
-            duration_s=0.0,
-            versions={},
-        )
-        write_json(folder / "dataset.json", record.model_dump(mode="json"))
-        return folder
 
-    return make
+@pytest.fixture(scope="session")
+def build_dataset() -> Callable[..., Path]:
+    """`build_dataset(workspace, change=..., number=12, key=...)`, for fixtures that serve a whole module."""
+    return dataset_in

@@ -71,42 +71,72 @@ def test_the_nearest_image_of_another_split_is_found_with_its_distance() -> None
 
 def test_lookalikes_within_one_split_do_not_count() -> None:
     same = "0" * 64
-    bits, nearest = nearest_across([same, same, "f" * 64], ["train", "train", "val"])
-    assert list(bits) == [256, 256, 256]
-    assert nearest[0] == 2
+    nearest = nearest_across([same, same, "f" * 64], ["train", "train", "val"])
+    assert list(nearest.bits) == [256, 256, 256]
+    assert nearest.place[0] == 2
+
+
+def test_the_mirror_image_counts_whichever_of_the_two_it_is_of() -> None:
+    frame = table(split=["train", "val", "test"])
+    one, other = frame.loc[0, Column.PERCEPTUAL_HASH.value], frame.loc[1, Column.PERCEPTUAL_HASH.value]
+    frame[Column.MIRRORED_HASH.value] = [flipped(other, 5), "", ""]
+    found = leakage_columns(frame)
+    assert found.loc[[0, 1], Leak.LOOKALIKE_BITS.value].tolist() == [5, 5]
+    assert found.loc[[0, 1], Leak.LOOKALIKE_ID.value].tolist() == ["im1", "im0"]
+    assert found.loc[[0, 1], Leak.LOOKALIKE_MIRRORED.value].tolist() == [True, True]
+    frame[Column.MIRRORED_HASH.value] = ["", flipped(one, 6), ""]
+    assert leakage_columns(frame).loc[[0, 1], Leak.LOOKALIKE_BITS.value].tolist() == [6, 6]
+
+
+def test_a_pair_that_a_person_found_to_differ_is_passed_over() -> None:
+    frame = table(split=["train", "val", "test"])
+    first = frame.loc[0, Column.PERCEPTUAL_HASH.value]
+    frame.loc[1, Column.PERCEPTUAL_HASH.value] = flipped(first, 4)
+    frame.loc[2, Column.PERCEPTUAL_HASH.value] = flipped(first, 9)
+    assert leakage_columns(frame)[Leak.LOOKALIKE_BITS].tolist() == [4, 4, 5]
+    found = leakage_columns(frame, judged_different={("im0", "im1"), ("im0", "not there")})
+    assert found[Leak.LOOKALIKE_BITS].tolist() == [9, 5, 5]
+    assert found[Leak.LOOKALIKE_ID].tolist() == ["im2", "im2", "im1"]
 
 
 def test_without_a_hash_or_another_split_the_distance_is_undefined() -> None:
-    bits, nearest = nearest_across(["0" * 64, "", "1" * 64], ["train", "val", "train"])
-    assert np.isnan(bits).all()
-    assert (nearest == -1).all()
-    assert np.isnan(nearest_across(["", ""], ["train", "val"])[0]).all()
+    nearest = nearest_across(["0" * 64, "", "1" * 64], ["train", "val", "train"])
+    assert np.isnan(nearest.bits).all()
+    assert (nearest.place == -1).all()
+    assert np.isnan(nearest_across(["", ""], ["train", "val"]).bits).all()
 
 
 @given(
-    hashes=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=12),
+    pairs=st.lists(
+        st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32)), min_size=1, max_size=12
+    ),
     seed=st.integers(0, 1000),
 )
-def test_distances_equal_those_counted_bit_by_bit(hashes: list[bytes], seed: int) -> None:
-    splits = list(np.random.default_rng(seed).choice(["train", "val", "test"], len(hashes)))
-    bits, nearest = nearest_across([one.hex() for one in hashes], splits)
-    for place, one in enumerate(hashes):
-        others = {
-            other: (int.from_bytes(one) ^ int.from_bytes(hashes[other])).bit_count()
-            for other in range(len(hashes))
-            if splits[other] != splits[place]
-        }
+def test_distances_equal_those_counted_bit_by_bit(pairs: list[tuple[bytes, bytes]], seed: int) -> None:
+    splits = list(np.random.default_rng(seed).choice(["train", "val", "test"], len(pairs)))
+    found = nearest_across([one.hex() for one, _ in pairs], splits, mirrored=[two.hex() for _, two in pairs])
+
+    def distance(one: int, other: int) -> int:
+        straight, turned = [int.from_bytes(part) for part in pairs[one]]
+        hers, turned_hers = [int.from_bytes(part) for part in pairs[other]]
+        return min((straight ^ hers).bit_count(), (turned ^ hers).bit_count(), (straight ^ turned_hers).bit_count())
+
+    for place in range(len(pairs)):
+        others = {other: distance(place, other) for other in range(len(pairs)) if splits[other] != splits[place]}
         if others:
-            assert bits[place] == min(others.values()) == others[nearest[place]]
+            assert found.bits[place] == min(others.values()) == others[found.place[place]]
         else:
-            assert np.isnan(bits[place])
+            assert np.isnan(found.bits[place])
 
 
 def test_blocks_give_the_same_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
-    hashes, splits = [rng.bytes(32).hex() for _ in range(50)], list(rng.choice(["train", "val"], 50))
-    whole = nearest_across(hashes, splits)
+    hashes, turned = [rng.bytes(32).hex() for _ in range(50)], [rng.bytes(32).hex() for _ in range(50)]
+    splits = list(rng.choice(["train", "val"], 50))
+    passed_over = [(1, 2), (30, 49), (0, 48)]
+    whole = nearest_across(hashes, splits, mirrored=turned, passed_over=passed_over)
     monkeypatch.setattr("glaucoma.datasets.leakage._BLOCK_CELLS", 50 * 7)
-    pieces = nearest_across(hashes, splits)
-    assert (whole[0] == pieces[0]).all()
-    assert (whole[1] == pieces[1]).all()
+    pieces = nearest_across(hashes, splits, mirrored=turned, passed_over=passed_over)
+    assert (whole.bits == pieces.bits).all()
+    assert (whole.place == pieces.place).all()
+    assert (whole.mirrored == pieces.mirrored).all()

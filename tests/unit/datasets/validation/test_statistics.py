@@ -4,12 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from glaucoma.datasets.comparison import compare, holm
-from glaucoma.datasets.statistics import Measured, measure_mask, measure_photograph, measure_row
+from glaucoma.datasets.mask_facts import measure_mask
+from glaucoma.datasets.photograph_facts import Measured, at_working_size, measure_photograph
+from glaucoma.datasets.statistics import measure_row
 from glaucoma.schema import Column
 
 
@@ -28,6 +28,7 @@ def test_a_flat_photograph_has_its_level_no_contrast_and_no_entropy() -> None:
 def test_entropy_equals_scipy_s() -> None:
     grey = np.random.default_rng(0).integers(30, 200, (512, 512), dtype=np.uint8)
     facts = measure_photograph(np.repeat(grey[..., None], 3, axis=2))
+    assert (facts["grey_low"], facts["grey_high"]) == (np.quantile(grey, 0.01), np.quantile(grey, 0.99))
     expected = stats.entropy(np.bincount(grey.ravel(), minlength=256), base=2)
     assert facts[Measured.ENTROPY] == pytest.approx(expected, abs=1e-9)
     assert facts[Measured.CONTRAST] == pytest.approx(grey.std(), abs=1e-6)
@@ -45,6 +46,7 @@ def test_a_black_photograph_has_no_brightness_rather_than_zero() -> None:
     facts = measure_photograph(flat(0))
     assert Measured.BRIGHTNESS not in facts
     assert facts[Measured.LIT_SHARE] == 0
+    assert facts[Measured.FIELD_SHARE] is None
 
 
 def test_blur_lowers_sharpness_and_size_alone_hardly_changes_it() -> None:
@@ -134,36 +136,61 @@ def test_an_unreadable_photograph_says_why_and_measures_nothing(tmp_path: Path) 
     assert facts.brightness is None
 
 
-def test_holm_s_correction_equals_the_textbook_s_example() -> None:
-    corrected = holm(np.array([0.01, 0.04, 0.03, 0.005]))
-    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm(np.array([])).size == 0
+def test_the_field_of_view_is_the_round_retina_s_share() -> None:
+    picture = flat(0)
+    cv2.circle(picture, (256, 256), 240, (160, 90, 50), -1)
+    assert measure_photograph(picture)[Measured.FIELD_SHARE] == pytest.approx(np.pi * 240**2 / 512**2, abs=0.02)
+    assert measure_photograph(flat(120))[Measured.FIELD_SHARE] == 1
 
 
-def group(shift: float, number: int = 60, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {str(name): rng.normal(shift if name is Measured.REDNESS else 0, 1, number) for name in Measured}
-    )
+def test_a_photograph_lit_from_one_side_is_uneven_and_a_bright_disc_is_not() -> None:
+    even = flat(120)
+    side = (even * np.linspace(1, 0.2, 512)[None, :, None]).astype(np.uint8)
+    disc = even.copy()
+    cv2.circle(disc, (200, 256), 50, (250, 240, 200), -1)
+    assert measure_photograph(even)[Measured.EVENNESS] == 1
+    assert measure_photograph(side)[Measured.EVENNESS] < 0.6
+    assert measure_photograph(disc)[Measured.EVENNESS] > 0.95
 
 
-def test_a_shifted_quantity_differs_and_the_others_do_not() -> None:
-    found = compare(
-        {"a": group(0, seed=1), "b": group(1.5, seed=2)}, [("a", "b")], min_difference=0.3, significance=0.01
-    )
-    assert [one.quantity for one in found if one.differs] == ["redness"]
-    redness = next(one for one in found if one.differs)
-    assert redness.distance_sd == pytest.approx(1.5, abs=0.4)
+def test_clipped_pixels_are_counted_among_the_lit_ones() -> None:
+    picture = flat(0)
+    picture[:, 256:] = 150
+    picture[:, 384:, 0] = 255
+    assert measure_photograph(picture)[Measured.CLIPPED_SHARE] == pytest.approx(0.5, abs=0.01)
 
 
-def test_small_groups_are_not_compared() -> None:
-    groups = {"a": group(0, number=9), "b": group(3)}
-    assert compare(groups, [("a", "b")], min_difference=0.3, significance=0.01) == []
+@pytest.mark.parametrize(("height", "width"), [(2056, 2124), (100, 300), (1025, 700), (3, 2000), (1, 1)])
+def test_the_longer_side_becomes_512_whatever_the_shape(height: int, width: int) -> None:
+    small = at_working_size(np.full((height, width, 3), 90, np.uint8))
+    assert max(small.shape[:2]) == 512
+    assert (small == 90).all()
 
 
-def test_halves_of_one_set_raise_no_alarm() -> None:
-    alarms = 0
-    for seed in range(20):
-        groups = {"a": group(0, number=30, seed=2 * seed), "b": group(0, number=30, seed=2 * seed + 1)}
-        alarms += any(one.differs for one in compare(groups, [("a", "b")], min_difference=0.3, significance=0.01))
-    assert alarms <= 1
+def test_shrinking_in_halves_gives_nearly_the_area_average() -> None:
+    rng = np.random.default_rng(5)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (1634, 1634, 3), dtype=np.uint8), (0, 0), 5)
+    picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
+    average = cv2.resize(picture, (512, 512), interpolation=cv2.INTER_AREA)
+    assert np.abs(at_working_size(picture).astype(float) - average).mean() < 1.5
+
+
+def test_a_mask_s_facts_do_not_depend_on_where_its_disc_lies() -> None:
+    centre = facts_of(disc_and_cup())
+    corner = np.zeros((100, 100), np.uint8)
+    corner[:41, :41] = disc_and_cup()[30:71, 30:71]
+    assert facts_of(corner) == centre
+    assert facts_of(np.zeros((100, 100), np.uint8), "absent", "absent")["disc_parts"] == 0
+
+
+def test_stated_numbers_stand_beside_the_measured_ratio(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((100, 100, 3), 90, np.uint8))
+    cv2.imwrite(str(tmp_path / "m.png"), disc_and_cup())
+    row = {column.value: "" for column in Column} | {
+        "image_id": "a", "image": "a.png", "mask": "m.png", "disc_state": "present", "cup_state": "present",
+        "stated_vertical_cdr": "0.5", "age_years": "61", "iop_mmhg": "",
+    }  # fmt: skip
+    facts = measure_row(tmp_path, row)
+    assert facts.cdr_difference == pytest.approx(abs(21 / 41 - 0.5))
+    assert (facts.age_years, facts.iop_mmhg) == (61, None)
+    assert (facts.file_kind, facts.stored_channels, facts.depth_bits) == ("png", 3, 8)

@@ -1,0 +1,65 @@
+"""Errors of a GPU, told apart: a step too large for its memory, and what can pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from glaucoma.errors import ArcError, GpuMemoryError, TransientError, problems
+
+_MARKS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "CUDA driver error")
+"""In the messages of those errors of CUDA and its libraries that torch raises as a plain RuntimeError."""
+
+
+def is_gpu_error(error: BaseException) -> bool:
+    """True for what CUDA, cuDNN and cuBLAS report while they work; False for a driver that is missing or too old."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _MARKS)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where the GPU's memory was the matter."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or (
+        is_gpu_error(error) and ("out of memory" in str(error) or "_STATUS_ALLOC_FAILED" in str(error))
+    )
+
+
+def training_error(error: RuntimeError, batch_size: int) -> ArcError | None:
+    """What a GPU's error means to a training: too large a step, or something that can pass; None for another error."""
+    if not is_gpu_error(error):
+        return None
+    if is_out_of_memory(error):
+        return GpuMemoryError(
+            f"The GPU's memory does not hold a step of {batch_size} images ({problems(error)})",
+            consequence="The training stopped; its last checkpoint is kept, and another attempt would stop there too",
+            remedy="lower batch_size (segmentation_batch_size) or the input's side, or end what else uses the GPU",
+        )
+    return TransientError(
+        f"The GPU reported an error ({problems(error)})",
+        consequence="The training stopped; its last checkpoint is kept",
+        remedy="start it again, and it resumes; where it comes back, look at the GPU with nvidia-smi",
+    )
+
+
+@contextlib.contextmanager
+def gpu_errors_can_pass(what: str) -> Iterator[None]:
+    """Raises the GPU's errors in `what` as `TransientError`, and all others as they are.
+
+    Here a full memory counts as transient too: what only predicts needs little, so another process is in the way.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_gpu_error(error):
+            raise
+        raise TransientError(
+            f"The GPU reported an error in {what} ({problems(error)})",
+            consequence="Nothing was written",
+            remedy="start it again in a new process (after some errors CUDA stays unusable in the old one), "
+            "or end what else fills the GPU's memory",
+        ) from error

@@ -1,0 +1,61 @@
+"""What a GPU's error means, without a GPU: torch's own exceptions, raised by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glaucoma.errors import GpuMemoryError, TransientError, is_retryable
+from glaucoma.training.gpu_errors import gpu_errors_can_pass, is_gpu_error, training_error
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+PASSING = [
+    torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+]
+OTHERS = [
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"),
+    RuntimeError("The NVIDIA driver on your system is too old"),
+    ValueError("CUDA error in a file's name"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+def test_a_step_that_does_not_fit_the_gpu_is_told_with_the_batch_size_and_not_tried_again(error: RuntimeError) -> None:
+    told = training_error(error, 32)
+    assert type(told) is GpuMemoryError
+    assert not is_retryable(told)
+    assert "a step of 32 images" in str(told)
+    assert "lower batch_size" in str(told)
+
+
+@pytest.mark.parametrize("error", PASSING, ids=str)
+def test_other_errors_of_the_gpu_can_pass(error: RuntimeError) -> None:
+    told = training_error(error, 32)
+    assert type(told) is TransientError
+    assert str(error).splitlines()[0] in str(told)
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=str)
+def test_an_error_of_the_program_stays_what_it_is(error: Exception) -> None:
+    assert not is_gpu_error(error)
+    if isinstance(error, RuntimeError):
+        assert training_error(error, 32) is None
+    with pytest.raises(type(error)) as raised, gpu_errors_can_pass("evaluate of cls-a-1"):
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("error", [*FULL, *PASSING], ids=str)
+def test_a_prediction_that_the_gpu_ended_can_be_tried_again(error: RuntimeError) -> None:
+    with (
+        pytest.raises(TransientError, match="in evaluate of cls-a-1") as raised,
+        gpu_errors_can_pass("evaluate of cls-a-1"),
+    ):
+        raise error
+    assert raised.value.__cause__ is error
