@@ -119,7 +119,11 @@ class ValidateConfig(FlowConfig):
         default=Target.NORMALIZED,
         description="raw: the files of an unpacked archive. normalized: the dataset. prepared: what training reads.",
     )
-    key: Key = Field(default=None, description="Of what is judged, 16 hexadecimal digits; empty: the newest.")
+    key: Key = Field(
+        default=None,
+        description="Of what is judged, 16 hexadecimal digits; empty: the newest, and of archives the one that the "
+        "newest dataset of that name was made from.",
+    )
     validation: ValidateSettings = Field(default_factory=ValidateSettings, description="What is expected of a dataset.")
     drift: DriftSettings = Field(
         default_factory=DriftSettings, description="Comparison with a reference, of what is normalized."

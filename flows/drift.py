@@ -25,10 +25,17 @@ def drift(config: DriftConfig) -> StageResult:
     A drift is a warning, or an error where the gate is `stop`.
     """
     workspace, name = workspace_of(config), config.name
+    require_reference(workspace, config.drift)
     dataset = dataset_folder(workspace, name, config.dataset)
     validated = validate.validate(dataset, name, workspace, config.validation)
     output = drift_against_reference(validated, dataset.name, name, workspace, config.drift)
     return StageResult.of(output if output is not None else validated)
+
+
+def require_reference(workspace: Workspace, settings: DriftSettings) -> None:
+    """Fails at once where the reference is not there, and not after all that comes before the comparison."""
+    if settings.wanted:
+        reference_validation(workspace, settings.reference)
 
 
 def drift_against_reference(

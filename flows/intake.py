@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import IntakeConfig
-from flows.drift import drift_against_reference
+from flows.drift import drift_against_reference, require_reference
 from flows.resolve import remote_of, workspace_of
 from flows.results import IntakeResult, StageResult
 from tasks import normalize, preprocess, register, unpack, validate
@@ -19,6 +19,7 @@ def intake(config: IntakeConfig) -> IntakeResult:
     """Unpack, normalize, preprocess and register, each validated; what is there already is not made again."""
     workspace, name = workspace_of(config), config.name
     remote = remote_of(config.registry)
+    require_reference(workspace, config.drift)
     unpacked = unpack.unpack(config.archive, workspace, config.unpack)
     dataset = normalize.normalize(unpacked, name, workspace, config.normalize)
     # After normalize, whose error about an unknown layout should not wait for Great Expectations to be loaded.

@@ -10,8 +10,8 @@ from blocks.workspace import default_workspace_path
 from flows.configs import FlowConfig
 from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration
 from glaucoma.datasets.remote import Remote
-from glaucoma.errors import IntegrityError
-from glaucoma.provenance import StageOutput, read_record
+from glaucoma.errors import IntegrityError, NotFoundError
+from glaucoma.provenance import StageOutput, digest, read_record
 from glaucoma.workspace import Workspace
 
 
@@ -24,6 +24,28 @@ def unpacked_output(workspace: Workspace, key: str | None) -> StageOutput:
     """The unpacked archive of that key; the newest without one."""
     folder = workspace.find(workspace.archives, key, "unpacked archive")
     return StageOutput(folder, read_record(folder / "archive.json"), reused=True)
+
+
+def unpacked_for(workspace: Workspace, name: str, key: str | None) -> StageOutput:
+    """The unpacked archive of that key; without one that of the newest dataset `name`, or else the newest.
+
+    Raises:
+        NotFoundError: The archive is not in the workspace, or the dataset is a merged one.
+    """
+    datasets = [*workspace.datasets(name).glob("[0-9a-f]*/dataset.json")]
+    if key is not None or not datasets:
+        return unpacked_output(workspace, key)
+    dataset = dataset_folder(workspace, name, None)
+    files = read_record(dataset / "dataset.json").inputs.get("files")
+    for path in sorted(workspace.archives.glob("[0-9a-f]*/archive.json")):
+        record = read_record(path)
+        if digest({str(one["path"]): str(one["sha256"]) for one in record.details["files"]}) == files:
+            return StageOutput(path.parent, record, reused=True)
+    raise NotFoundError(
+        f"The archive that dataset {name} version {dataset.name} was made from is not in {workspace.archives}",
+        expected="an unpacked archive",
+        remedy="give the archive's key, or unpack it again",
+    )
 
 
 def dataset_folder(workspace: Workspace, name: str, key: str | None) -> Path:

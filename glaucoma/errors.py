@@ -120,13 +120,14 @@ def is_outside_cause(error: BaseException) -> bool:
 
 
 def shown_bytes(count: float) -> str:
-    """A number of bytes for a person, in powers of 1000: `999 bytes`, `1.5 kB`, `20.0 MB`, `3.2 GB`, `1.1 TB`."""
+    """`count` with three digits and the unit that suits it, in powers of 1000: `12 bytes`, `4.5 kB`, `730 MB`."""
     if count < 1000:
-        return f"{count:.0f} bytes"
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count / size < 999.95:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e12:.1f} TB"
+        return f"{int(count)} bytes"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5 or unit == "TB":
+            break
+    return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
 
 
 def problems(error: BaseException) -> str:

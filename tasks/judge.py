@@ -61,7 +61,7 @@ def show_suspects(name: str, output: StageOutput) -> None:
         return
     page = output.folder / found["page"]
     if found["to_judge"]:
-        logger.warning("%d pairs of photographs look alike and nobody has judged them: see %s", found["to_judge"], page)
+        logger.warning("Pairs that look alike and nobody has judged: %d, see %s", found["to_judge"], page)
     with shown_if_possible():
         create_markdown_artifact(
             markdown=_page(name, output, page),

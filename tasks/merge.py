@@ -24,9 +24,13 @@ def merge(datasets: Sequence[Path], name: str, workspace: Workspace, settings: M
     progress = ProgressArtifact(artifact_key("merge", name), f"Merging {name}")
     output = merge_datasets(datasets, name, workspace, settings, report=progress)
     details = output.record.details
-    if shared := details["shared_photographs"]["by_rung"]:
-        found = ", ".join(f"{count} by {rung}" for rung, count in shared.items())
-        get_run_logger().warning("The datasets share photographs (%s); each stays on one side of the splits", found)
+    shared = details["shared_photographs"]
+    if shared["same_pixels"] or shared["by_rung"]:
+        found = [f"{shared['same_pixels']} images with the same pixels"]
+        found += [f"{count} groups joined by {rung}" for rung, count in shared["by_rung"].items()]
+        get_run_logger().warning(
+            "The datasets share photographs (%s); each stays on one side of the splits", ", ".join(found)
+        )
     with shown_if_possible():
         create_table_artifact(
             table=[{"split": split, **labels} for split, labels in details["counts_by_split"].items()],

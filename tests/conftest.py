@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("arc", derandomize=True, print_blob=True)
+settings.load_profile("arc")
+"""The same examples each time: a change is judged by what it changed. `make fuzz` looks for new ones."""
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -8,22 +8,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from glaucoma.errors import DiskSpaceError
+from glaucoma.errors import DiskSpaceError, shown_bytes
 
 _MARGIN = 1.1
 """A file system needs more than the bytes of its files."""
 _REMEDY = "free some space there, or name another place with --workspace or ARC_WORKSPACE"
-
-
-def readable_bytes(count: float) -> str:
-    """`count` with three digits and the unit that suits it: `12 bytes`, `4.5 kB`, `730 MB`, `12.3 GB`."""
-    if count < 1000:
-        return f"{int(count)} bytes"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 999.5 or unit == "TB":
-            break
-    return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
 
 
 def require_space(folder: Path, needed_bytes: int, what: str, final: Path) -> None:
@@ -35,8 +24,8 @@ def require_space(folder: Path, needed_bytes: int, what: str, final: Path) -> No
     free = shutil.disk_usage(folder).free
     if free < needed_bytes * _MARGIN:
         raise DiskSpaceError(
-            f"{readable_bytes(free)} free at {final}",
-            expected=f"at least {readable_bytes(needed_bytes * _MARGIN)} for {what}",
+            f"{shown_bytes(free)} free at {final}",
+            expected=f"at least {shown_bytes(needed_bytes * _MARGIN)} for {what}",
             consequence="Nothing was written",
             remedy=_REMEDY,
         )
@@ -56,7 +45,7 @@ def full_disk_named(folder: Path, what: str) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise DiskSpaceError(
-            f"The disk or the quota at {folder} filled up while {what} ({readable_bytes(free)} free now)",
+            f"The disk or the quota at {folder} filled up while {what} ({shown_bytes(free)} free now)",
             consequence="What was written is removed",
             remedy=_REMEDY,
         ) from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glaucoma.archives.disk import full_disk_named, readable_bytes
+from glaucoma.archives.disk import full_disk_named
 from glaucoma.archives.extraction import extract
 from glaucoma.archives.formats import checked_file, recognise
 from glaucoma.archives.settings import UnpackSettings
-from glaucoma.errors import ArchiveError
+from glaucoma.errors import ArchiveError, shown_bytes
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import Built, StageOutput, file_sha256, run_stage
 from glaucoma.workspace import Workspace
@@ -84,5 +84,5 @@ def unpack(
         module=__name__,
         build=build,
     )
-    report(1.0, f"{output.record.counts['files']} files, {readable_bytes(output.record.counts['bytes'])}")
+    report(1.0, f"{output.record.counts['files']} files, {shown_bytes(output.record.counts['bytes'])}")
     return output

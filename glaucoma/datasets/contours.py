@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glaucoma.datasets.fusion import Marked
+from glaucoma.datasets.image_guard import MOST_PIXELS
 from glaucoma.errors import DatasetError
 
 Points = NDArray[np.float64]
@@ -27,6 +28,8 @@ CENTRE_AT_1 = 1.0
 _LARGEST_COORDINATE_PX = 1e6
 _LARGEST_BYTES = 32 << 20
 _MOST_POINTS = 200_000
+_MOST_CROSSINGS = 20_000_000
+"""Of a contour's edges with rows of pixels: one around a picture of 10,000 rows has 20,000."""
 _FEWEST_POINTS = 3
 _STEPS_BETWEEN = 16
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
@@ -47,7 +50,8 @@ def rasterise(points_xy: Points, shape: tuple[int, int], *, origin: float) -> Ma
         origin: The coordinate that the centre of the first pixel has: `CENTRE_AT_0`, `CENTRE_AT_HALF` or `CENTRE_AT_1`.
 
     Raises:
-        DatasetError: Fewer than three points, or coordinates that are no numbers or beyond a million pixels.
+        DatasetError: Fewer than three points, coordinates that are no numbers or beyond a million pixels, or a line
+            that goes up and down without end.
     """
     points = _checked(points_xy) - origin
     height, width = shape
@@ -57,6 +61,10 @@ def rasterise(points_xy: Points, shape: tuple[int, int], *, origin: float) -> Ma
     first = np.clip(np.ceil(np.minimum(y0, y1)), 0, height).astype(np.int64)
     last = np.clip(np.ceil(np.maximum(y0, y1)), 0, height).astype(np.int64)
     counts = last - first
+    if counts.sum() > _MOST_CROSSINGS:
+        raise DatasetError(
+            f"A contour crosses rows of pixels {counts.sum()} times", expected=f"at most {_MOST_CROSSINGS} times"
+        )
     edge = np.repeat(np.arange(len(points)), counts)
     within = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
     row = first[edge] + within
@@ -100,6 +108,8 @@ def read_points(path: Path) -> Points:
         DatasetError: No readable file, or a line that is not two numbers.
     """
     lines = [line for line in _text(path).splitlines() if line.strip()]
+    if len(lines) > _MOST_POINTS:
+        raise DatasetError(f"{path.name} has {len(lines)} lines", expected=f"at most {_MOST_POINTS} points")
     numbers = [_NUMBER.findall(line) for line in lines]
     odd = next((place for place, found in enumerate(numbers) if len(found) != 2 or _LETTERS.search(lines[place])), None)
     if odd is not None:
@@ -150,6 +160,11 @@ def read_labelme(path: Path) -> tuple[tuple[int, int], dict[str, list[Points]]]:
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DatasetError(f"{path.name} is no labelme file: it has no list of shapes", expected="shapes, imageHeight")
     shape = (_pixels(path, content.get("imageHeight")), _pixels(path, content.get("imageWidth")))
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise DatasetError(
+            f"{path.name} gives the picture's size as {shape[1]} x {shape[0]}",
+            expected=f"at most {MOST_PIXELS // 10**6} megapixels",
+        )
     outlines: dict[str, list[Points]] = {}
     for entry in content["shapes"]:
         if not isinstance(entry, dict):
@@ -202,7 +217,7 @@ def _outline(path: Path, entry: dict[str, Any]) -> Points | None:
     kind = str(entry.get("shape_type") or "polygon")
     try:
         points = np.asarray(entry.get("points"), np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path.name} has points that are no numbers", expected="pairs x, y") from error
     two = points.shape == (2, 2)
     if kind == "rectangle" and two:

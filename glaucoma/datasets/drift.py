@@ -15,6 +15,7 @@ from glaucoma.datasets.drift_settings import DriftGate, DriftSettings
 from glaucoma.datasets.findings import CHECKS_NAME
 from glaucoma.datasets.findings import RECORD_NAME as VALIDATION_RECORD
 from glaucoma.datasets.photograph_facts import Measured
+from glaucoma.datasets.registry import read_registry
 from glaucoma.datasets.validation_settings import Target
 from glaucoma.errors import NotFoundError, ValidationFailedError
 from glaucoma.progress import Progress, silent
@@ -44,6 +45,9 @@ _SPLIT_ALPHA = 2
 def reference_validation(workspace: Workspace, reference: str, *, besides: str = "") -> Path:
     """The folder of the newest validation of the dataset `reference` (name, or name/key).
 
+    Of a name alone only versions that passed, and of these those that are registered, where any is: a version that was
+    refused, for its drift or else, must not become the measure of the next one.
+
     Args:
         besides: Key of the dataset that is compared with it; no dataset is its own reference.
 
@@ -51,17 +55,24 @@ def reference_validation(workspace: Workspace, reference: str, *, besides: str =
         NotFoundError: No such dataset was validated.
     """
     name, _, key = reference.partition("/")
-    found: list[tuple[int, str, Path]] = []
+    registered = set() if key else {entry.version for entry in read_registry(workspace).get(name, [])}
+    found: list[tuple[bool, int, str, Path]] = []
+    itself = ""
     for record_path in workspace.validations(name).glob(f"*/{VALIDATION_RECORD}"):
         record = read_record(record_path)
         dataset = record.inputs.get("dataset", "")
-        if record.details.get("what") == Target.NORMALIZED and dataset != besides and key in ("", dataset):
-            found.append((record_path.parent.stat().st_mtime_ns, dataset, record_path.parent))
+        if record.details.get("what") != Target.NORMALIZED or key not in ("", dataset):
+            continue
+        if dataset == besides:
+            itself = " other than this one"
+        elif key or record.details.get("passed"):
+            folder = record_path.parent
+            found.append((dataset in registered, folder.stat().st_mtime_ns, dataset, folder))
     if found:
-        return max(found)[2]
+        return max(found)[3]
     raise NotFoundError(
-        f"No validation of the dataset {reference}{' other than this one' if besides and not key else ''}",
-        expected="a dataset of this workspace that was validated",
+        f"No validation of the dataset {reference}{itself}",
+        expected="a dataset of this workspace that was validated, and passed where no key is given",
         consequence="There is nothing to compare with",
         remedy=f"python -m flows.validate --name {name}{f' --key {key}' if key else ''}",
     )

@@ -35,7 +35,7 @@ def translated(what: str, remote: Remote, *, transient: bool = False) -> Iterato
         yield
     except ArcError:
         raise
-    except (OSError, DvcException, *_boto_errors()) as error:
+    except (OSError, ImportError, DvcException, *_boto_errors()) as error:
         # Not "from error": a traceback would show what the libraries say, and they may quote keys.
         raise as_ours(what, error, remote, transient=transient) from None
 
@@ -49,7 +49,7 @@ def as_ours(what: str, error: BaseException, remote: Remote, *, transient: bool 
     said = f"{what}: {remote.redact(one_line(error))}"
     if isinstance(error, LockError):
         return TransientError(f"{said}; another process works with DVC here")
-    if isinstance(error, (ConfigError, RemoteMissingDepsError)):
+    if isinstance(error, (ConfigError, RemoteMissingDepsError, ImportError)):  # a kind of remote that needs a package
         return SettingsError(said, remedy=_CHECK)
     if isinstance(error, _boto_errors()):
         return _from_boto(said, error)

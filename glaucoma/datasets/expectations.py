@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from glaucoma.datasets.leakage import Leak
 from glaucoma.datasets.manifest import IMAGE_ID_PATTERN
 from glaucoma.datasets.photograph_facts import Measured
@@ -17,10 +19,12 @@ _IOP_MMHG = (3.0, 70.0)
 _AGE_YEARS = (0.0, 110.0)
 
 
-def dataset_rules(settings: ValidateSettings, labels: set[str]) -> tuple[Rule, ...]:
-    """All rules for a dataset whose images carry `labels`.
+def dataset_rules(settings: ValidateSettings, labels: Mapping[str, set[str]]) -> tuple[Rule, ...]:
+    """All rules for a dataset whose splits hold images with `labels`: split -> labels.
 
-    Where normal and glaucoma both occur, each must occur in each split; a dataset of masks alone need not have labels.
+    Where normal and glaucoma both occur, each must occur in train, and in every other split that holds either; a
+    dataset of masks alone need not have labels. A split without either is asked for (a share of 0) or given so by the
+    source (a test whose labels are kept back), and only warns.
     """
     rules = (
         *_file_rules(settings),
@@ -30,11 +34,20 @@ def dataset_rules(settings: ValidateSettings, labels: set[str]) -> tuple[Rule, .
         *_clinical_rules(),
     )
     needed = {Label.NORMAL.value, Label.GLAUCOMA.value}
-    if needed <= labels:
-        pairs = [f"{split.value}/{label}" for split in Split for label in sorted(needed)]
-        says = "normal and glaucoma each occur in train, val and test"
+    if needed <= set().union(*labels.values()):
+        labelled = [split.value for split in Split if split is Split.TRAIN or labels.get(split.value, set()) & needed]
+        pairs = [f"{split}/{label}" for split in labelled for label in sorted(needed)]
+        says = f"normal and glaucoma each occur in {', '.join(labelled)}"
         rules = (*rules, contains("classes_in_every_split", SPLIT_AND_LABEL, pairs, says))
+        rules = (*rules, *(_unlabelled(split) for split in Split if split.value not in labelled))
     return rules
+
+
+def _unlabelled(split: Split) -> Rule:
+    """Warns of a split without normal and glaucoma, on which no classifier is chosen or measured."""
+    pairs = [f"{split.value}/{label.value}" for label in (Label.GLAUCOMA, Label.NORMAL)]
+    says = f"{split.value} holds photographs labelled normal or glaucoma"
+    return contains(f"labels_in_{split.value}", SPLIT_AND_LABEL, pairs, says, Severity.WARNING)
 
 
 def _file_rules(settings: ValidateSettings) -> tuple[Rule, ...]:

@@ -50,11 +50,13 @@ class Grouping:
         links: So many that they hold every group together, by image_id; one fewer than its members for each group.
         linked: How many of the links each rung gave, in the order of `Rung`.
         shared_patients: Patients with more than one photograph.
-        across_patients: Links, of any rung but the first, between photographs of which the source names two patients.
+        across_patients: Links, of any rung but the first, between photographs of which the source names two patients;
+            of those by their looks the nearest 5,000.
         lookalikes: Pairs linked by their looks alone, the nearest 5,000: a person may say that they differ.
         suspects: Pairs of two groups that look alike, 17 to 28 bits apart, the nearest 5,000: a person should look.
         lookalikes_total: Of which the above are the first.
         suspects_total: Likewise.
+        across_patients_total: Likewise.
         judged: Pairs of photographs, by image_id, of which a person has said something.
         overruled: Those among them that were said to differ and are in one group all the same, by way of others.
     """
@@ -68,6 +70,7 @@ class Grouping:
     suspects: tuple[NearPair, ...] = ()
     lookalikes_total: int = 0
     suspects_total: int = 0
+    across_patients_total: int = 0
     judged: tuple[tuple[str, str, Sameness], ...] = ()
     overruled: tuple[tuple[str, str], ...] = ()
 
@@ -116,8 +119,7 @@ def group(
             work.join(Rung.JUDGED, [first, second])
     firm = work.roots()
     for pairs in _looking_alike(fingerprints, judged, firm, DUPLICATE_DISTANCE):
-        for i, j, distance, mirrored in pairs.rows():
-            work.join(Rung.LOOKS, [i, j], distance, mirrored=mirrored)
+        work.join_alike(pairs)
     roots = work.roots()
     lookalikes, suspects = Nearest(image_ids), Nearest(image_ids)
     for pairs in _looking_alike(fingerprints, judged, firm, REVIEW_DISTANCE):
@@ -128,11 +130,12 @@ def group(
         links=tuple(sorted(work.links, key=lambda link: (link.first, link.second))),
         linked={rung: work.counts[rung] for rung in Rung},
         shared_patients=sum(len(members) > 1 for members in places_of_equal(patient_ids)),
-        across_patients=tuple(sorted(work.across_patients.values(), key=lambda link: (link.first, link.second))),
+        across_patients=work.across_patients,
         lookalikes=lookalikes.pairs(),
         suspects=suspects.pairs(),
         lookalikes_total=lookalikes.total,
         suspects_total=suspects.total,
+        across_patients_total=work.across_patients_total,
         judged=tuple(sorted((*pair_of(image_ids[i], image_ids[j]), verdict) for i, j, verdict in said)),
         overruled=tuple(
             sorted(

@@ -13,12 +13,15 @@ MOST_PIXELS = 1 << 27
 """134 megapixels, several times what any fundus camera gives."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_OTHER_KINDS = (b"#?RADIANCE", b"#?RGBE", b"PF", b"Pf", b"P7", b"\x76\x2f\x31\x01", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+"""Radiance, PFM, PAM, OpenEXR, JPEG XL: OpenCV decodes them whatever the file is called, at any size they state."""
 _START_OF_SCAN = 0xDA
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
 _UNTOLD = 1 << 16
 """A side that is over the limit, for a picture that Pillow refuses without saying how large it is."""
-_PILLOW_ERRORS = (OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Warning)
+PILLOW_ERRORS = (OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error, Warning)
+"""What Pillow raises on hostile files; a warning is an error where the process says so."""
 
 
 def refused_undecoded(content: bytes) -> str:
@@ -26,6 +29,8 @@ def refused_undecoded(content: bytes) -> str:
 
     Where the head cannot be followed nothing is said: that is the decoder's to judge.
     """
+    if content.startswith(_OTHER_KINDS) or content[4:8] == b"ftyp":
+        return "is an image of a kind that is not read; expected JPEG, PNG, BMP, TIFF, WebP, PPM or JPEG 2000"
     if content.startswith(_PNG):
         if not _chunks_fit(content):
             return f"was cut short or is damaged: a chunk of the PNG file ends behind its {len(content)} bytes"
@@ -80,5 +85,5 @@ def _size_by_pillow(content: bytes) -> tuple[int, int]:
             return image.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return (_UNTOLD, _UNTOLD)
-    except _PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         return (0, 0)

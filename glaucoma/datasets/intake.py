@@ -140,7 +140,10 @@ def _write_half(path: Path, part: SourcePart, expected: str, target: Path) -> Fi
     """Writes half of a stereo photograph as PNG, which loses nothing; the fingerprint is that of the file written."""
     whole = read_photograph(path)
     _require_unchanged(path, whole.sha256, expected)
-    half = cut_half(whole.pixels, part)
+    try:
+        half = cut_half(whole.pixels, part)
+    except DatasetError as error:  # one picture too narrow is set aside as any other that cannot be used
+        raise UnreadableImageError(f"{path.name} has no {part} half ({str(error).removesuffix('.')})") from error
     done, content = cv2.imencode(".png", cv2.cvtColor(half, cv2.COLOR_RGB2BGR))
     if not done:
         raise DatasetError(f"The {part} half of {path.name} ({half.shape}) cannot be written as PNG")

@@ -9,7 +9,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from glaucoma.datasets.lookalikes import Places
+from glaucoma.datasets.lookalikes import Near, Places
+from glaucoma.datasets.nearest import Nearest
 from glaucoma.datasets.perceptual import HASH_BITS
 
 Members = list[int]
@@ -73,17 +74,19 @@ class Linking:
 
     Attributes:
         links: Those that joined two groups: one fewer than photographs in each.
-        across_patients: Those between two photographs of which the source names two patients, joined before or not.
         counts: Of `links` by rung.
     """
 
     def __init__(self, image_ids: Sequence[str], patient_ids: Sequence[str]) -> None:
         self.sets = _DisjointSets(len(image_ids))
         self.links: list[Link] = []
-        self.across_patients: dict[tuple[str, str], Link] = {}
         self.counts: Counter[Rung] = Counter()
         self._ids = image_ids
         self._patients = patient_ids
+        self._across: dict[tuple[str, str], Link] = {}
+        self._alike_across = Nearest(image_ids)
+        number: dict[str, int] = {}
+        self._patient_numbers = np.array([number.setdefault(one, len(number)) if one else -1 for one in patient_ids])
 
     def roots(self) -> Places:
         """A number for each photograph's group as it stands."""
@@ -94,22 +97,54 @@ class Linking:
         for members in places_of_equal(values):
             self.join(rung, members)
 
-    def join(self, rung: Rung, members: Members, distance: int | None = None, *, mirrored: bool = False) -> None:
+    @property
+    def across_patients(self) -> tuple[Link, ...]:
+        """Links between photographs of which the source names two patients, joined before or not; of those by their
+        looks the nearest 5,000."""
+        alike = [
+            Link(one.first, one.second, Rung.LOOKS, one.distance, one.mirrored) for one in self._alike_across.pairs()
+        ]
+        return tuple(sorted([*self._across.values(), *alike], key=lambda link: (link.first, link.second)))
+
+    @property
+    def across_patients_total(self) -> int:
+        """How many there are of them in all."""
+        return len(self._across) + self._alike_across.total
+
+    def join_alike(self, pairs: Near) -> None:
+        """Links pairs that look alike and that no other rung has linked, each given once.
+
+        A thousand photographs that all look alike are half a million pairs: few of them join anything or are kept.
+        """
+        one, other = self._patient_numbers[pairs.first], self._patient_numbers[pairs.second]
+        self._alike_across.add(pairs.where((one != other) & (one >= 0) & (other >= 0)))
+        if len(pairs) > len(self._ids):
+            roots = self.roots()
+            pairs = pairs.where(roots[pairs.first] != roots[pairs.second])
+        for first, second, distance, mirrored in pairs.rows():
+            self._join_two(Rung.LOOKS, first, second, distance, mirrored=mirrored)
+
+    def join(self, rung: Rung, members: Members) -> None:
         """Links all `members` to the first of them."""
         for other in members[1:]:
-            if self.sets.join(members[0], other):
-                self.counts[rung] += 1
-                self.links.append(self._link(members[0], other, rung, distance, mirrored))
+            self._join_two(rung, members[0], other)
         first_of: dict[str, int] = {}
         for place in members:
             if self._patients[place]:
                 first_of.setdefault(self._patients[place], place)
         one, *others = first_of.values() or [0]
         for other in others:
-            link = self._link(one, other, rung, distance, mirrored)
-            self.across_patients.setdefault((link.first, link.second), link)
+            link = self._link(one, other, rung)
+            self._across.setdefault((link.first, link.second), link)
 
-    def _link(self, one: int, other: int, rung: Rung, distance: int | None, mirrored: bool) -> Link:
+    def _join_two(
+        self, rung: Rung, one: int, other: int, distance: int | None = None, *, mirrored: bool = False
+    ) -> None:
+        if self.sets.join(one, other):
+            self.counts[rung] += 1
+            self.links.append(self._link(one, other, rung, distance, mirrored=mirrored))
+
+    def _link(self, one: int, other: int, rung: Rung, distance: int | None = None, *, mirrored: bool = False) -> Link:
         first, second = sorted((self._ids[one], self._ids[other]))
         return Link(first, second, rung, distance, mirrored)
 

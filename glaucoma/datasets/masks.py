@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from glaucoma.datasets.image_guard import MOST_PIXELS, PILLOW_ERRORS
 from glaucoma.errors import DatasetError
 from glaucoma.schema import MaskValue, StructureState
 
@@ -65,6 +66,8 @@ def read_grey(path: Path) -> Mask:
 
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS // 10**6} megapixels")
             image.load()
             if image.mode == "P" and not _grey_palette(image):
                 return np.asarray(image, dtype=np.uint8)
@@ -73,8 +76,10 @@ def read_grey(path: Path) -> Mask:
             if image.mode in ("I;16", "I;16B", "I"):
                 return _from_16_bit(np.asarray(image), path)
             colour = np.asarray(image.convert("RGB"), dtype=np.int16)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"The mask {path.name} cannot be read ({error})", expected="a readable image") from error
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"The mask {path.name} cannot be read ({str(error)[:120]})", expected="a readable image"
+        ) from error
     if int(np.ptp(colour, axis=2).max(initial=0)) > _TOLERANCE:
         raise DatasetError(f"The mask {path.name} is coloured", expected=_EXPECTED)
     return np.asarray(colour[..., 0], dtype=np.uint8)
@@ -135,11 +140,15 @@ def inverted_three_level(grey: Mask, name: str) -> CanonicalMask:
 def one_structure(grey: Mask, name: str) -> NDArray[np.bool_]:
     """(H, W): the pixels of the one structure that a mask of two values marks, in either polarity.
 
-    Small numbers (0 and 1) or near 0 and 255; the structure is the value that most of the outermost pixels have not.
+    Two small numbers (0 and 1), or near 0 and 255; the structure is the one that most of the outermost pixels have not.
 
     Raises:
         DatasetError: More than two levels.
     """
+    present = _present(grey)
+    if present.size == 2 and present.max() <= MaskValue.CUP:
+        border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        return np.asarray(grey != np.bincount(border).argmax(), np.bool_)
     values = canonical(grey, name).values
     if _present(values).size > 2:
         raise DatasetError(f"The mask {name} marks more than one structure", expected="two values: background and one")

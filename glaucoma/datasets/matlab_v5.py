@@ -153,7 +153,10 @@ def _array(
     if math.prod(shape) * stored.itemsize != len(data):
         raise NotMatlabError(f"an array of the shape {shape} has {len(data)} bytes")
     budget.take(math.prod(shape) * np.dtype(dtype).itemsize)
-    values = np.frombuffer(data, stored).reshape(shape, order="F")
+    try:
+        values = np.frombuffer(data, stored).reshape(shape, order="F")
+    except ValueError as error:  # no elements, and other dimensions that are too large all the same
+        raise NotMatlabError(f"an array of the shape {shape} cannot be") from error
     with np.errstate(invalid="ignore", over="ignore"):
         return values.astype(dtype)
 

@@ -51,7 +51,8 @@ def merge(
 
     Returns:
         Details as `normalize` gives them, `layout` being `merged`, and `merged` (name, key, layout, images, labels of
-        each part), `counts_by_origin`, `shared_photographs` (links between datasets by rung, and the first 1,000).
+        each part), `counts_by_origin`, `shared_photographs` (images with the same pixels in two datasets, links
+        between datasets by rung, and the first 1,000).
 
     Raises:
         SettingsError: Fewer than two datasets, or two of one name, or the new one's name among them.

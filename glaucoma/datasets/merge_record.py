@@ -61,7 +61,11 @@ def _counted(values: pd.Series) -> dict[str, int]:
 
 
 def _shared(parts: Sequence[Part], rows: pd.DataFrame, grouping: Grouping) -> dict[str, Any]:
-    """What two datasets have in common: links between their photographs, other than by patient alone."""
+    """What two datasets have in common: images with the same pixels, and links other than by patient alone.
+
+    Links are only so many that they hold the groups together: two photographs of a patient that both datasets name are
+    one group by that alone, and no link says that they are the same.
+    """
     names = [part.name for part in parts for _ in range(len(part.rows))]
     of_image = dict(zip(rows[Column.IMAGE_ID], names, strict=True))
     across = [
@@ -69,7 +73,11 @@ def _shared(parts: Sequence[Part], rows: pd.DataFrame, grouping: Grouping) -> di
         for link in grouping.links
         if link.rung is not Rung.PATIENT and of_image[link.first] != of_image[link.second]
     ]
+    owners: dict[str, set[str]] = {}
+    for pixels, name in zip(rows[Column.PIXEL_SHA256], names, strict=True):
+        owners.setdefault(pixels, set()).add(name)
     return {
+        "same_pixels": sum(len(owners[pixels]) > 1 for pixels in rows[Column.PIXEL_SHA256] if pixels),
         "by_rung": _counted(pd.Series([str(link.rung) for link in across], dtype="str")),
         "links": [{"first": link.first, "second": link.second, "why": str(link)} for link in across[:_LISTED]],
     }

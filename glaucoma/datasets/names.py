@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from glaucoma.errors import DatasetError
+
 _LONGEST = 80
 _HASH_DIGITS = 8
 
@@ -29,8 +31,13 @@ def image_ids(paths: Sequence[PurePosixPath]) -> list[str]:
         if not chosen or len(chosen) > _LONGEST or (chosen == full and (whole[full] > 1 or full in names)):
             digits = hashlib.sha256(str(path).encode()).hexdigest()[:_HASH_DIGITS]
             chosen = f"{chosen[:_LONGEST] or 'image'}-{digits}"
-        if chosen in taken:
-            raise AssertionError(f"two photographs got the id {chosen}")
+        if chosen in taken:  # no accident, but anybody can name a file as another's id will be
+            raise DatasetError(
+                f"Two photographs would both be called {chosen}; one of them is {path}",
+                expected="file names that do not repeat what distinguishes other files",
+                consequence="The dataset was not made",
+                remedy="rename or remove it",
+            )
         taken.add(chosen)
         ids.append(chosen)
     return ids

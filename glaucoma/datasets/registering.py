@@ -9,7 +9,7 @@ from glaucoma.datasets.manifest import MANIFEST_NAME
 from glaucoma.datasets.registry import (
     RegisterSettings,
     Registration,
-    checked_sums,
+    heal_sums,
     read_registry,
     registered_folders,
     write_registry,
@@ -17,7 +17,7 @@ from glaucoma.datasets.registry import (
 from glaucoma.datasets.remote import Remote
 from glaucoma.datasets.storing import Storing, default_remote
 from glaucoma.datasets.versions import newest_judgement
-from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, SettingsError
+from glaucoma.errors import DatasetError, NotFoundError, SettingsError
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import (
     StageRecord,
@@ -140,17 +140,14 @@ def _find_same(
     workspace: Workspace,
     settings: RegisterSettings,
 ) -> Registration | None:
-    """The entry that says all that this call would say; None where there is none or its lists of sums are damaged."""
+    """The entry that says all that this call would say, its lists of sums written again where they were damaged; None
+    where there is none, or the folders do not give its lists any more."""
     wanted = (dataset.name, prepared.name if prepared else None, file_sha256(dataset / MANIFEST_NAME))
     for entry in reversed(entries):
         same_data = (entry.version, entry.prepared_key, entry.manifest_sha256) == wanted
         if same_data and (not settings.push or _lies_in(entry, remote)):
-            try:
-                for folder, _ in registered_folders(entry, workspace):
-                    checked_sums(entry, folder, workspace)
-            except IntegrityError:
-                return None
-            return entry
+            folders = [folder for folder, _ in registered_folders(entry, workspace)]
+            return entry if all(heal_sums(entry, folder, workspace) for folder in folders) else None
     return None
 
 

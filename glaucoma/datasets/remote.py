@@ -11,6 +11,8 @@ from glaucoma.errors import SettingsError
 
 S3 = "s3://"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9a-f.]*:[0-9a-f:.]+")
 _HIDDEN = "***"
 
 
@@ -100,13 +102,21 @@ def _check_url(url: str) -> None:
             raise SettingsError(f"The remote {url!r} is no absolute folder", expected="/a/folder or s3://bucket/prefix")
         return
     if url.startswith(S3):
-        bucket = urlsplit(url).netloc
+        bucket = url.removeprefix(S3).partition("/")[0]
         if not _BUCKET.fullmatch(bucket):
             raise SettingsError(f"{url!r} names no bucket", expected="s3://bucket/prefix, the bucket in lower case")
 
 
 def _check_endpoint(endpoint: str) -> None:
     refuse_credentials(endpoint)
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not endpoint.isprintable():
-        raise SettingsError(f"The endpoint {endpoint!r} is no address", expected="http://host:port or https://host")
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    # The S3 library takes no other host, and a container's name often has an underscore.
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not endpoint.isprintable():
+        raise SettingsError(
+            f"The endpoint {endpoint!r} is no address",
+            expected="http://host:port or https://host, the host of letters, digits, '-' and '.'",
+        )

@@ -97,7 +97,7 @@ def write_suspects(folder: Path, name: str, manifest: pd.DataFrame, grouping: Gr
         "linked_across_patients": [
             {"first": link.first, "second": link.second, "why": str(link)} for link in across[:_LISTED]
         ],
-        "linked_across_patients_n": len(across),
+        "linked_across_patients_n": grouping.across_patients_total,
         "suspects": {
             "to_judge": totals[Status.SUSPECTED],
             "linked_by_looks": totals[Status.LINKED],

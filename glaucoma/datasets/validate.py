@@ -91,7 +91,8 @@ def _build(
     text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     write_bytes(staging / CHECKS_NAME, text.encode())
     report(_READING_SHARE, "Great Expectations judges the table")
-    rules = dataset_rules(settings, set(manifest[Column.LABEL]))
+    labels = {str(split): set(rows) for split, rows in manifest.groupby(Column.SPLIT.value)[Column.LABEL.value]}
+    rules = dataset_rules(settings, labels)
     findings = [Finding.of(verdict) for verdict in judge(table, rules, staging / DATA_DOCS, what="normalized dataset")]
     report(0.9, "comparing classes and splits")
     comparisons = _compare_groups(table, settings)

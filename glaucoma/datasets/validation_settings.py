@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from pydantic import Field, model_validator
 
 from glaucoma.settings import Settings
+
+QUANTITIES_AT_MOST = 11
+"""How many quantities of two groups are compared at once; each needs its part of the permutations."""
 
 
 class Target(StrEnum):
@@ -156,4 +160,15 @@ class ValidateSettings(Settings):
     def _ordered(self) -> ValidateSettings:
         if self.review_bits < self.near_duplicate_bits:
             raise ValueError("review_bits may not be smaller than near_duplicate_bits")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_permutations(self) -> ValidateSettings:
+        """With too few nothing is ever significant, and no warning of a shift or a confounder can come."""
+        needed = math.ceil(QUANTITIES_AT_MOST / self.significance) - 1
+        if self.permutations < needed:
+            raise ValueError(
+                f"{self.permutations} permutations can never show a significance of {self.significance} in "
+                f"{QUANTITIES_AT_MOST} quantities; it takes {needed}"
+            )
         return self

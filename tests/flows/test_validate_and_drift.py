@@ -13,9 +13,10 @@ from prefect.client.orchestration import get_client
 from pydantic import ValidationError
 
 from flows.cli import parse
-from flows.configs import DriftConfig, IntakeConfig, ResearchCycleConfig, ValidateConfig
+from flows.configs import DriftConfig, IntakeConfig, ResearchCycleConfig, UnpackConfig, ValidateConfig
 from flows.drift import drift
 from flows.intake import intake
+from flows.unpack import unpack
 from flows.validate import validate
 from glaucoma.datasets.drift_settings import DriftGate
 from glaucoma.errors import NotFoundError, ValidationFailedError
@@ -76,6 +77,17 @@ def test_each_can_be_asked_for_alone_and_is_found_again(taken_in: tuple[Path, An
     assert result.reused
 
 
+def test_without_a_key_the_archive_judged_is_the_dataset_s_own_and_not_the_newest(
+    taken_in: tuple[Path, Any], other_archive: Path
+) -> None:
+    workspace, _ = taken_in
+    unpack(UnpackConfig(archive=other_archive, workspace=workspace))
+    settings = {"workspace": workspace, "name": "old", "preset": "smoke", "what": "raw"}
+    assert validate(ValidateConfig.model_validate(settings)).details["archive"] == "masks.zip"
+    unknown = validate(ValidateConfig.model_validate(settings | {"name": "not-made-yet"}))
+    assert unknown.details["archive"] == "other.zip"
+
+
 def test_the_gate_decides_what_a_drift_does(taken_in: tuple[Path, Any], other_archive: Path) -> None:
     workspace, _ = taken_in
     warned = intake(intake_config(workspace, other_archive, "new", drift={"reference": "old"}))
@@ -97,8 +109,14 @@ def test_the_gate_decides_what_a_drift_does(taken_in: tuple[Path, Any], other_ar
 
 def test_a_reference_that_nobody_validated_is_an_error_with_the_command_for_it(taken_in: tuple[Path, Any]) -> None:
     settings = {"workspace": taken_in[0], "name": "old", "preset": "smoke", "drift": {"reference": "unheard-of"}}
-    with pytest.raises(NotFoundError, match=r"python -m flows\.validate --name unheard-of"):
+    with pytest.raises(NotFoundError, match=r"unheard-of\. .*python -m flows\.validate --name unheard-of"):
         drift(DriftConfig.model_validate(settings))
+
+
+def test_a_missing_reference_ends_the_intake_before_any_work(archives: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="unheard-of"):
+        intake(intake_config(tmp_path, archives / "masks.zip", "new", drift={"reference": "unheard-of"}))
+    assert not [*tmp_path.glob("archives/[0-9a-f]*")]
 
 
 def test_the_settings_are_on_the_command_line_of_flow_intake_and_cycle() -> None:

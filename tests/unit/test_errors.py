@@ -66,19 +66,15 @@ def test_only_what_can_pass_is_tried_again(error: Exception, expected: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
+    ("count", "shown"),
     [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1500, "1.5 kB"),
-        (999_990, "1.0 MB"),
-        (20e6, "20.0 MB"),
-        (3.21e9, "3.2 GB"),
-        (1.2e15, "1200.0 TB"),
+        (0, "0 bytes"), (1, "1 bytes"), (999, "999 bytes"), (1000, "1 kB"), (4567, "4.57 kB"), (999_499, "999 kB"),
+        (999_600, "1 MB"), (45_000_000, "45 MB"), (730_400_000, "730 MB"), (12_345_678_901, "12.3 GB"),
+        (2.5e12, "2.5 TB"), (2.5e15, "2500 TB"),
     ],
-)
-def test_a_size_is_shown_in_the_unit_that_makes_it_readable(count: float, expected: str) -> None:
-    assert shown_bytes(count) == expected
+)  # fmt: skip
+def test_a_size_has_three_digits_and_never_reads_as_nothing(count: float, shown: str) -> None:
+    assert shown_bytes(count) == shown
 
 
 class Many(Settings):

@@ -9,6 +9,7 @@ from glaucoma.datasets.layouts.base import Published, SourceImage
 from glaucoma.datasets.layouts.sheets import readable_sheets, records
 from glaucoma.datasets.layouts.words import label_of
 from glaucoma.datasets.tree import Tree
+from glaucoma.errors import DatasetError
 from glaucoma.schema import Label
 
 _NAME = re.compile(r"^(?:TRAIN|DEV|TEST)\d{6}$", re.IGNORECASE)
@@ -62,5 +63,11 @@ def _read_classes(tree: Tree) -> dict[str, str]:
     found: dict[str, str] = {}
     for sheet in readable_sheets(tree):
         for row in records(sheet, ("challengeid", "class")):
-            found[PurePosixPath(row["challengeid"]).stem.upper()] = row.get("class", "")
+            name, word = PurePosixPath(row["challengeid"]).stem.upper(), row.get("class", "")
+            if found.setdefault(name, word) != word:
+                raise DatasetError(
+                    f"{sheet.path} calls the photograph {name} {word!r}, another row {found[name]!r}",
+                    expected="one class a photograph",
+                    remedy="correct the table and pack the archive again",
+                )
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from glaucoma.datasets.layouts.base import Published, SourceImage
+from glaucoma.datasets.layouts.lookup import by_image
 from glaucoma.datasets.layouts.sheets import readable_sheets, records
 from glaucoma.datasets.layouts.words import label_of
 from glaucoma.datasets.tree import Tree, stem_key
@@ -65,5 +66,5 @@ def _read_rows(tree: Tree) -> dict[str, dict[str, str]]:
     for sheet in readable_sheets(tree):
         if found := records(sheet, _HEADINGS):
             complete = ({"patient": "", "label": "", **row} for row in found if row.get("imagename"))
-            return {stem_key(row["imagename"]): row for row in complete}
+            return by_image(complete, "imagename")
     return {}

@@ -56,7 +56,7 @@ class Mapped:
 
         Raises:
             LayoutError: The mapping's table or a mask's pattern matches nothing, a heading is not there, two masks are
-                of one photograph, or a word for a label or a split is not known.
+                of one photograph, or a word for a label, a split or an eye is not known.
         """
         photographs = self._photographs(tree)
         table = MappedTable.read(tree, self._mapping.table) if self._mapping.table else None
@@ -64,6 +64,7 @@ class Mapped:
         said = [self._said(path, places, table) for path, places in photographs]
         self._require_known(said, Column.LABEL, self._label, "labels: {%s: unknown}")
         self._require_known(said, Column.SPLIT, self._split, "splits: {%s: train}")
+        _require_known_eyes(said)
         images = [
             self._image(path, cells, masks.of(path, places) if masks else None)
             for (path, places), cells in zip(photographs, said, strict=True)
@@ -136,4 +137,17 @@ class Mapped:
             age_years=number_in(said.get(Column.AGE_YEARS, ""), 0, 130),
             iop_mmhg=number_in(said.get(Column.IOP_MMHG, ""), 0, 100),
             stated_quality=said.get(Column.STATED_QUALITY, ""),
+        )
+
+
+def _require_known_eyes(said: Sequence[Mapping[Column, str]]) -> None:
+    words = Counter(cells[Column.EYE] for cells in said if Column.EYE in cells)
+    unknown = [word for word in sorted(words) if eye_of(word) is Eye.UNKNOWN and word.casefold() != "unknown"]
+    if unknown:
+        shown = ", ".join(f"{word!r} ({words[word]} photographs)" for word in unknown[:_SHOWN])
+        raise LayoutError(
+            f"These words for the eye have no meaning: {shown}",
+            expected="OD, OS, right, left, R or L; unknown or nothing where nobody knows",
+            consequence="Nothing was guessed and the dataset was not made",
+            remedy=f"correct the table, or leave the eye out of the mapping ({HOW_TO})",
         )

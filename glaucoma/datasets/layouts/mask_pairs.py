@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -20,7 +22,31 @@ _SHORT = {"od": _DISC, "oc": _CUP}
 _MASK_WORDS = re.compile(r"(masks?|segmentations?|seg|gt)$")
 _ENDINGS = ("_mask", "-mask", "_gt", "_seg")
 
-_Found = dict[str, dict[str, list[PurePosixPath]]]
+
+@dataclass
+class _Candidates:
+    """The mask files of one name. Where each patient has a folder, all masks may have one name: none looks at all."""
+
+    files: list[PurePosixPath] = field(default_factory=list)
+    by_folder: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, path: PurePosixPath) -> None:
+        for folder in set(path.parent.parts):
+            self.by_folder.setdefault(folder, []).append(len(self.files))
+        self.files.append(path)
+
+    def closest(self, photograph: PurePosixPath) -> list[PurePosixPath]:
+        """Those with most folder names in common with the photograph: `train/images/a` goes with `train/masks/a`."""
+        shared: Counter[int] = Counter()
+        for folder in set(photograph.parent.parts):
+            places = self.by_folder.get(folder, [])
+            if len(places) < len(self.files):  # a name that they all have tells none from another
+                shared.update(places)
+        most = max(shared.values(), default=0)
+        return [self.files[place] for place in sorted(shared) if shared[place] == most] or self.files
+
+
+_Found = dict[str, dict[str, _Candidates]]
 """Structure -> name -> files."""
 
 
@@ -52,9 +78,7 @@ def _pairs(tree: Tree, photographs: Sequence[PurePosixPath]) -> dict[PurePosixPa
     found = _candidates(tree, {stem_key(path) for path in photographs})
     pairs = {}
     for photograph in photographs:
-        both, disc, cup = (
-            _best(photograph, found[kind].get(stem_key(photograph), [])) for kind in (_BOTH, _DISC, _CUP)
-        )
+        both, disc, cup = (_best(photograph, found[kind].get(stem_key(photograph))) for kind in (_BOTH, _DISC, _CUP))
         if both is not None:
             pairs[photograph] = one_file(tree, both)
         elif disc is not None:
@@ -69,27 +93,22 @@ def _candidates(tree: Tree, names: set[str]) -> _Found:
             continue
         structure = _structure_of_folders(path.parent.parts)
         name, by_name = _named(_stem(path), names)
-        found[structure if structure != _BOTH else by_name].setdefault(name, []).append(path)
+        found[structure if structure != _BOTH else by_name].setdefault(name, _Candidates()).add(path)
     return found
 
 
-def _best(photograph: PurePosixPath, candidates: Sequence[PurePosixPath]) -> PurePosixPath | None:
-    if not candidates:
+def _best(photograph: PurePosixPath, candidates: _Candidates | None) -> PurePosixPath | None:
+    if candidates is None:
         return None
-    ranked = sorted(candidates, key=lambda mask: -_shared(photograph, mask))
-    if len(ranked) > 1 and _shared(photograph, ranked[0]) == _shared(photograph, ranked[1]):
+    closest = candidates.closest(photograph)
+    if len(closest) > 1:
         raise LayoutError(
-            f"Two masks have the name of {photograph}: {ranked[0]} and {ranked[1]}",
+            f"Two masks have the name of {photograph}: {closest[0]} and {closest[1]}",
             expected="one mask a photograph, its values 0 background, 1 disc, 2 cup",
             remedy="leave one of the two out of the archive, or say which counts in a mapping "
             "(docs/how-to/describe-your-own-layout.md)",
         )
-    return ranked[0]
-
-
-def _shared(photograph: PurePosixPath, mask: PurePosixPath) -> int:
-    """How many folder names the two have in common: `train/images/a` goes with `train/masks/a`."""
-    return len(set(photograph.parent.parts) & set(mask.parent.parts))
+    return closest[0]
 
 
 def _stem(path: PurePosixPath) -> str:

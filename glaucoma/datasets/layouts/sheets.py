@@ -118,7 +118,9 @@ def _read(file: Path, path: PurePosixPath) -> list[Sheet]:
         if path.suffix.lower() == ".xls":
             return _xls(file, path)
         text = _decoded(file.read_bytes())
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=_delimiter(text))]
+        delimiter = _delimiter(text)
+        _require_few_cells(text.count(delimiter) + text.count("\n"))
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter)]
         return [Sheet(path, "", rows)]
     except (csv.Error, ValueError, KeyError, OSError) as error:
         raise DatasetError(
@@ -131,6 +133,11 @@ def _read(file: Path, path: PurePosixPath) -> list[Sheet]:
 def _require_bounded(size_bytes: int) -> None:
     if size_bytes > _MAX_TABLE_BYTES:
         raise ValueError(f"it holds {size_bytes} bytes, more than {_MAX_TABLE_BYTES}")
+
+
+def _require_few_cells(cells: int) -> None:
+    if cells > _MAX_CELLS:
+        raise ValueError(f"it has more than {_MAX_CELLS} cells")
 
 
 def _decoded(content: bytes) -> str:
@@ -153,6 +160,8 @@ def _xlsx(file: Path, path: PurePosixPath) -> list[Sheet]:
             _require_bounded(sum(part.file_size for part in parts.infolist()))
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         try:
+            for sheet in book.worksheets:
+                sheet.reset_dimensions()  # what a sheet claims: openpyxl would fill up every row to it
             sheets = [(sheet.title, sheet.iter_rows(values_only=True)) for sheet in book.worksheets]
             return _sheets(path, sheets)
         finally:
@@ -177,15 +186,14 @@ def _sheets(path: PurePosixPath, found: Iterable[tuple[str, Iterable[Iterable[ob
 
 
 def _bounded(rows: Iterable[list[str]]) -> Rows:
-    """All rows, blank ends of rows cut; a sheet that claims a million empty columns stays small."""
+    """All rows, blank ends of rows cut; cells count before that, for each of them takes time."""
     kept: Rows = []
     cells = 0
     for row in rows:
+        cells += len(row) + 1
+        _require_few_cells(cells)
         while row and not row[-1]:
             row.pop()
-        cells += len(row) + 1
-        if cells > _MAX_CELLS:
-            raise ValueError(f"it has more than {_MAX_CELLS} cells")
         kept.append(row)
     return kept
 

@@ -80,14 +80,14 @@ def label_table(path: PurePosixPath, rows: list[list[str]]) -> LabelTable | None
         DatasetError: Two rows name the same image and do not say the same of it.
     """
     for number, header in enumerate(rows[:_HEADER_ROWS]):
-        at = _columns(header)
+        at = columns_in(header)
         if Column.IMAGE in at and len(at) > 1:
             headings = {column: header[place] for column, place in at.items()}
             return LabelTable(path, headings, _by_image(path, rows[number + 1 :], at))
     return None
 
 
-def _columns(header: Iterable[str]) -> dict[Column, int]:
+def columns_in(header: Iterable[str]) -> dict[Column, int]:
     """Which of our columns stands where; the first heading that fits is taken."""
     keys = [heading_key(cell) for cell in header]
     found: dict[Column, int] = {}

@@ -37,7 +37,8 @@ _SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
 _EYE_OF = {word: eye for eye, words in _EYES.items() for word in words}
 _SHORT = 2
 
-_EYE_IN_NAME = re.compile(r"^(?P<patient>.*[^\s_-])[\s_-]+(?P<eye>OD|OS)(?:[\s_-]+\w+)*$", re.IGNORECASE)
+# Names come from strangers: no place here may match one text in two ways, or a name could take for ever.
+_EYE_IN_NAME = re.compile(r"^(?P<patient>.*[^\s_-])[\s_-]+(?P<eye>OD|OS)(?:[\s_-][\w\s-]*\w)?$", re.IGNORECASE)
 _SIDE_AT_END = re.compile(r"^(?P<patient>.*[^\s_-])[\s_-]+(?P<eye>L|R|left|right)$", re.IGNORECASE)
 _COPY_AT_END = re.compile(r"^(?P<first>.*\S)\s*\(\d+\)$")
 

@@ -7,20 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from glaucoma.archives.disk import full_disk_named, readable_bytes, require_space
+from glaucoma.archives.disk import full_disk_named, require_space
 from glaucoma.errors import DiskSpaceError
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [
-        (0, "0 bytes"), (1, "1 bytes"), (999, "999 bytes"), (1000, "1 kB"), (4567, "4.57 kB"), (999_499, "999 kB"),
-        (999_600, "1 MB"), (45_000_000, "45 MB"), (730_400_000, "730 MB"), (12_345_678_901, "12.3 GB"),
-        (2.5e12, "2.5 TB"), (2.5e15, "2500 TB"),
-    ],
-)  # fmt: skip
-def test_a_size_has_three_digits_and_never_reads_as_nothing(count: float, shown: str) -> None:
-    assert readable_bytes(count) == shown
 
 
 def test_too_little_space_is_said_of_the_final_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

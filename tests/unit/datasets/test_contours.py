@@ -153,6 +153,8 @@ def test_a_labelme_file_gives_the_picture_s_size_and_outlines_by_label(tmp_path:
         ({"shapes": [7]}, "no object"),
         ({"imageHeight": 10**9}, "size"),
         ({"imageWidth": True}, "size"),
+        ({"imageHeight": 100_000, "imageWidth": 100_000}, "at most 134 megapixels"),
+        ({"shapes": [{"label": "disc", "points": [[10**400, 1]] * 3}]}, "no numbers"),
         ({"shapes": [{"label": "disc", "points": [["x", 1]], "shape_type": "polygon"}]}, "no numbers"),
         ({"shapes": [{"label": "disc", "points": [[1, 1]], "shape_type": "polygon"}]}, "shape"),
         ({"shapes": [{"label": "disc", "points": [[1, 1]], "shape_type": "mask"}]}, "kind 'mask'"),
@@ -161,6 +163,12 @@ def test_a_labelme_file_gives_the_picture_s_size_and_outlines_by_label(tmp_path:
 def test_a_labelme_file_that_cannot_be_is_refused(changes: dict[str, object], said: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=said):
         read_labelme(labelme(tmp_path / "a.json", **changes))
+
+
+def test_a_line_that_goes_up_and_down_without_end_is_refused() -> None:
+    points = np.column_stack([np.arange(100_000) / 100, np.tile([0, 1000], 50_000)])
+    with pytest.raises(DatasetError, match="crosses rows of pixels"):
+        rasterise(points, (1000, 1000), origin=CENTRE_AT_0)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[" * 200_000, b"\xff\xfe\x00", b""])

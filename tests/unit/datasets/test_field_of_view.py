@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from glaucoma.datasets.field_of_view import NoFieldError, find_field
+from glaucoma.datasets.field_of_view import NoFieldError, _percentiles, find_field
 from glaucoma.datasets.imagefile import read_photograph
 
 
@@ -91,3 +91,10 @@ def test_real_whole_retinas_are_round_and_real_disc_crops_are_not() -> None:
     assert crops
     assert all(find_field(read_photograph(path).pixels).is_round for path in whole)
     assert not any(find_field(read_photograph(path).pixels).is_round for path in crops)
+
+
+def test_percentiles_from_a_histogram_are_numpy_s() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        picture = rng.integers(0, rng.integers(2, 256), tuple(rng.integers(5, 60, 2)), dtype=np.uint8)
+        assert _percentiles(picture, 0.99, 0.5) == pytest.approx(tuple(np.percentile(picture, [99, 50])), abs=1e-9)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,17 @@ def test_copies_under_two_patients_are_linked_and_reported() -> None:
     )
     assert found.groups == ("a", "a", "a", "d", "e", "e")
     assert found.across_patients == (Link("b", "c", Rung.BYTES), Link("e", "f", Rung.LOOKS, 1))
+    assert found.across_patients_total == 2
+
+
+def test_of_very_many_look_alikes_of_different_patients_few_are_kept_and_all_are_counted() -> None:
+    near = [bits(*pair) for pair in combinations(range(40), 2)][:600]
+    ids = [f"i{place:03d}" for place in range(len(near))]
+    found = group(ids, [f"P{place}" for place in range(len(near))], prints(near))
+    assert set(found.groups) == {"i000"}
+    assert len(found.links) == len(near) - 1
+    assert found.across_patients_total == found.lookalikes_total == 600 * 599 // 2
+    assert len(found.across_patients) == len(found.lookalikes) == 5000
 
 
 def test_a_judged_pair_is_linked_or_left_apart_and_not_asked_about_again() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from glaucoma.datasets.identity import Fingerprint, fingerprint
 from glaucoma.datasets.imagefile import UnreadableImageError
 from glaucoma.datasets.names import image_ids
+from glaucoma.errors import DatasetError
 
 
 def blobs(seed: int, size: int = 200) -> np.ndarray:
@@ -131,3 +133,9 @@ def test_ids_are_plain_unique_and_independent_of_order() -> None:
 )
 def test_ids_of_names_that_look_alike_stay_apart(names: list[str]) -> None:
     assert len(set(image_ids([PurePosixPath(name) for name in names]))) == len(names)
+
+
+def test_a_file_named_as_anothers_id_will_be_is_refused() -> None:
+    digits = hashlib.sha256(b"a/b.png").hexdigest()[:8]
+    with pytest.raises(DatasetError, match=f"a-b-{digits}"):
+        image_ids([PurePosixPath(name) for name in ("a/b.png", "c/b.png", "d/a-b.png", f"d/a-b-{digits}.png")])

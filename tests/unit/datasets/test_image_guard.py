@@ -74,3 +74,11 @@ def test_a_png_whose_chunk_ends_behind_the_file_is_refused(chunk: bytes) -> None
 )
 def test_what_cannot_be_followed_is_left_to_the_decoder(content: bytes) -> None:
     assert refused_undecoded(content) == ""
+
+
+def test_a_kind_whose_size_nobody_looks_at_is_refused() -> None:
+    for ending in (".hdr", ".pfm", ".pam"):
+        picture = PICTURE.astype(np.float32) if ending != ".pam" else PICTURE
+        content = cv2.imencode(ending, picture)[1].tobytes()
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) is not None
+        assert "of a kind that is not read" in refused_undecoded(content)

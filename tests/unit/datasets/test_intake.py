@@ -116,3 +116,20 @@ def test_a_pair_that_is_not_what_was_unpacked_shuts_the_door(tmp_path: Path) -> 
     images = [SourceImage(PurePosixPath("photo.png"), part=SourcePart.LEFT)]
     with pytest.raises(IntegrityError, match="not what was unpacked"):
         take_in(tmp_path / "staging", tree, images, {"photo.png": "0" * 64}, 1.0, silent)
+
+
+def test_a_picture_too_narrow_to_have_halves_is_set_aside_and_the_rest_go_on(tmp_path: Path) -> None:
+    files = {
+        "narrow.png": encoded(np.zeros((8, 1, 3), np.uint8), ".png"),
+        "photo.png": encoded(np.zeros((8, 8, 3), np.uint8), ".png"),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    images = [SourceImage(PurePosixPath(name), part=SourcePart.LEFT) for name in files]
+    intake = take_in(staging, Tree.of(tmp_path, files), images, hashes, 1.0, silent)
+    assert [str(one.source.source) for one in intake.taken] == ["photo.png"]
+    assert [one["source"] for one in intake.set_aside] == ["narrow.png"]
+    assert "no left half" in intake.set_aside[0]["reason"]

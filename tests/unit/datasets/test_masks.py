@@ -129,7 +129,13 @@ def test_a_coloured_picture_and_a_broken_file_are_no_masks(tmp_path: Path) -> No
         read_grey(tmp_path / "bad.png")
 
 
-@pytest.mark.parametrize("levels", [(0, 1), (0, 255), (255, 0), (0, 128), (3, 250)])
+def test_a_mask_that_states_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    Image.new("1", (40_000, 4_000)).save(tmp_path / "large.png")
+    with pytest.raises(DatasetError, match=r"large.png cannot be read .*pixels"):
+        read_grey(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("levels", [(0, 1), (1, 0), (1, 2), (0, 255), (255, 0), (0, 128), (3, 250)])
 def test_one_structure_is_what_the_border_is_not(levels: tuple[int, int]) -> None:
     np.testing.assert_array_equal(one_structure(np.array(levels, np.uint8)[(TRUTH > 0) * 1], "m"), TRUTH > 0)
 

@@ -139,6 +139,14 @@ HOSTILE = {
     "a small element of nine bytes": header() + element(14, struct.pack("<HH", 6, 9) + b"\0" * 28),
     "cut in the middle": plain({"mask": MASK})[:-40],
     "dimensions that lie": plain({"mask": MASK}).replace(struct.pack("<ii", 7, 11), struct.pack("<ii", 70000, 11000)),
+    "nothing in it, and too large all the same": header()
+    + element(
+        14,
+        element(6, struct.pack("<II", 9, 0))
+        + element(5, struct.pack("<4i", 0, *[2**31 - 1] * 3))
+        + element(1, b"mask" + bytes(4))
+        + element(2, b""),
+    ),
     "version 4's form": struct.pack("<5i", 0, 7, 11, 0, 5) + b"mask\0" + bytes(7 * 11 * 8),
     "hdf5 that is none": b"\x89HDF\r\n\x1a\n" + b"\0" * 600,
 }

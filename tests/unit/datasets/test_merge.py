@@ -111,6 +111,19 @@ def test_a_photograph_in_two_datasets_stays_on_one_side_in_any_form(
     shared = output.record.details["shared_photographs"]
     assert sum(shared["by_rung"].values()) == len(shared["links"]) >= 1
     assert {link["first"].split("-")[0] for link in shared["links"]} == {"first"}
+    assert shared["same_pixels"] == 3
+
+
+def test_a_photograph_of_a_patient_that_both_datasets_name_is_counted_as_shared(
+    make: Make, photo: Bytes, workspace: Workspace
+) -> None:
+    """They are one group by their patient, so no link says that they are the same photograph."""
+    both = {f"{'glaucoma' if n % 2 else 'normal'}/IM{n:06d}_{eye}.JPG": photo(2 * n + (eye == "R"))
+            for n in range(8) for eye in "LR"}  # fmt: skip
+    folders = [make(name, both).folder for name in ("first", "second")]
+    shared = merge(folders, "both", workspace).record.details["shared_photographs"]
+    assert shared["same_pixels"] == 32
+    assert shared["by_rung"] == {}
 
 
 def test_what_a_collection_of_collections_took_is_found_by_its_original_name(make: Make, workspace: Workspace) -> None:

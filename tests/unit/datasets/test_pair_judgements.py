@@ -73,6 +73,14 @@ def test_what_a_person_says_is_kept_by_pixels_and_read_again(
     assert {entry["first_id"], entry["second_id"]} == {"normal-1", "normal-2"}
 
 
+def test_the_last_entry_counts_although_its_machine_s_clock_was_slow(
+    say: Callable[..., object], workspace: Workspace
+) -> None:
+    say(("normal-1", "normal-2", SAME))
+    say(("normal-1", "normal-2", DIFFERENT), at=NOON - timedelta(hours=1))
+    assert list(read_judgements(workspace, ["trial"]).values()) == [DIFFERENT]
+
+
 def test_the_same_again_writes_nothing_and_a_new_word_counts_with_the_old_one_kept(
     say: Callable[..., object], workspace: Workspace
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import scipy.io
 
 from glaucoma.datasets.layouts.base import SourceImage
+from glaucoma.datasets.layouts.mask_pairs import masks_of
 from glaucoma.datasets.layouts.sheets import sheets_of
 from glaucoma.datasets.manifest import read_manifest
 from glaucoma.datasets.recognition import choose_layout
@@ -225,3 +228,54 @@ def test_a_damaged_table_is_read_or_refused_and_nothing_else(ending: str, tmp_pa
         except DatasetError as error:
             ends.add(type(error).__name__)
     assert ends == {"list", "DatasetError"}
+
+
+def test_a_sheet_that_claims_a_million_rows_and_columns_is_read_as_it_is(tmp_path: Path) -> None:
+    """openpyxl fills up every row to the width that the sheet claims."""
+    sound = workbook([["image", "label"], *([f"a{n}", n % 2] for n in range(40_000))])
+    hostile = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(sound)) as parts, zipfile.ZipFile(hostile, "w", zipfile.ZIP_DEFLATED) as changed:
+        for part in parts.namelist():
+            content = parts.read(part).replace(b'ref="A1:B40001"', b'ref="A1:XFD1048576"')
+            changed.writestr(part, content)
+    tree = tree_of(tmp_path, {"wide.xlsx": hostile.getvalue()})
+    with zipfile.ZipFile(hostile) as parts:
+        assert any(b"XFD1048576" in parts.read(part) for part in parts.namelist())
+    began = time.process_time()
+    assert len(sheets_of(tree, tree.tables[0])[0].rows) == 40_001
+    assert time.process_time() - began < 20  # filled up it takes more than half a minute
+
+
+def test_a_table_of_endless_cells_is_refused_before_it_is_taken_apart(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, {"wide.csv": b"," * 20_000_001})
+    with pytest.raises(DatasetError, match="more than 20000000 cells"):
+        sheets_of(tree, tree.tables[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        ("TRAIN{:06d}.jpg", [["challenge_id", "class"], *([f"TRAIN{n:06d}", "NRG"] for n in (0, 1, 2, 1))]),
+        ("Images/{}_0.jpg", [["Image Name", "Patient", "Label", "Quality Score"],
+                             *([f"{n}_0.jpg", n, "GON-", 5] for n in (0, 1, 2, 1))]),
+    ],
+)  # fmt: skip
+def test_a_table_that_names_a_photograph_twice_and_differs_is_refused(
+    names: str, rows: list[list[Any]], tmp_path: Path
+) -> None:
+    photographs = {names.format(n): X for n in range(3)}
+    agreeing = tree_of(tmp_path / "agreeing", photographs | {"Labels.csv": table(rows)})
+    assert len(choose_layout(agreeing, "auto")[0].read(agreeing)) == 3
+    word = {"NRG": "RG", "GON-": "GON+"}
+    differing = [*rows[:-1], [word.get(cell, cell) for cell in rows[-1]]]
+    with pytest.raises(DatasetError, match="correct the table"):
+        choose_layout(tree_of(tmp_path / "differing", photographs | {"Labels.csv": table(differing)}), "auto")
+
+
+def test_masks_of_one_name_in_a_folder_a_patient_are_paired_without_looking_at_all_pairs(tmp_path: Path) -> None:
+    names = [f"x/{kind}/p{n}/eye.png" for n in range(4000) for kind in ("images", "masks")]
+    began = time.process_time()
+    pairs = masks_of(Tree.of(tmp_path, names))
+    assert time.process_time() - began < 10  # all pairs of 4,000 take a minute
+    assert len(pairs) == 4000
+    assert all(str(mask.sources[0]) == str(path).replace("images", "masks") for path, mask in pairs.items())

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from glaucoma.datasets.layouts.base import SourceImage
 from glaucoma.datasets.layouts.example import example_mapping
+from glaucoma.datasets.layouts.mapped import Mapped
 from glaucoma.datasets.layouts.mapping import PLACES, LayoutMapping, read_mapping
 from glaucoma.datasets.layouts.patterns import Pattern
 from glaucoma.datasets.manifest import read_manifest
@@ -148,6 +149,15 @@ table: {file: info.csv, columns: {patient: id, eye: side, label: dx}}
     assert {path: str(image.label) for path, image in images.items()} == {
         "7_OD_1.jpg": "glaucoma", "7_OD_2.jpg": "glaucoma", "7_OS_1.jpg": "normal", "8_OD_1.jpg": "glaucoma",
     }  # fmt: skip
+
+
+def test_a_word_for_an_eye_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    files = {"1.jpg": X, "2.jpg": X, "info.csv": b"id,side,dx\n1,droit,1\n2,unknown,0\n"}
+    text = "images: '*.jpg'\ntable: {file: info.csv, columns: {image: id, eye: side, label: dx}}\n"
+    with pytest.raises(
+        LayoutError, match=r"words for the eye have no meaning: 'droit' \(1 photographs\)\. Expected: OD"
+    ):
+        mapped(text, tmp_path, files)
 
 
 def test_soft_and_inverted_maps_of_disc_and_cup_are_read(tmp_path: Path) -> None:
@@ -300,6 +310,29 @@ def test_an_example_is_always_a_mapping(tmp_path: Path) -> None:
     for kind, names in UNKNOWN_TREES.items():
         tree = tree_of(tmp_path / kind.replace(" ", "-"), dict.fromkeys(names, X))
         LayoutMapping.model_validate(yaml.load(example_mapping(tree), Loader=yaml.BaseLoader))  # noqa: S506
+
+
+def test_an_example_for_a_folder_a_patient_takes_them_all(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, {f"clinic/p{patient:02d}/{eye}.jpg": X for patient in range(30) for eye in "ab"})
+    mapping = LayoutMapping.model_validate(yaml.load(example_mapping(tree), Loader=yaml.BaseLoader))  # noqa: S506
+    images = Mapped(mapping).read(tree)
+    assert len(images) == len(tree.images)
+    assert len({image.patient_id for image in images}) == 30
+
+
+def test_an_example_keeps_patients_and_eyes_together(tmp_path: Path) -> None:
+    rows = [["Datei", "Auge", "Befund"]]
+    files: dict[str, bytes] = {}
+    for patient in range(9):
+        for side, eye in (("R", "OD"), ("L", "OS")):
+            files[f"Bilder/P{patient}-{eye}.jpg"] = X
+            rows.append([f"P{patient}-{eye}.jpg", side, "POAG" if patient % 2 else "o.B."])
+    tree = tree_of(tmp_path, files | {"befunde.csv": "\n".join(";".join(row) for row in rows).encode()})
+    mapping = LayoutMapping.model_validate(yaml.load(example_mapping(tree), Loader=yaml.BaseLoader))  # noqa: S506
+    assert mapping.labels == {"POAG": Label.UNKNOWN, "o.B.": Label.UNKNOWN}
+    images = Mapped(mapping).read(tree)
+    assert [(image.patient_id, image.eye) for image in images[:2]] == [("P0", Eye.OD), ("P0", Eye.OS)]
+    assert len({image.patient_id for image in images}) == 9
 
 
 _SCALARS = st.sampled_from(

@@ -16,6 +16,7 @@ import yaml
 from glaucoma.datasets.integrity import CheckPlace, check_registration
 from glaucoma.datasets.registering import register
 from glaucoma.datasets.registry import RegisterSettings, find_registration, read_registry
+from glaucoma.datasets.remote import Remote
 from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, SettingsError, TransientError
 from glaucoma.provenance import file_sha256
 from glaucoma.workspace import Workspace
@@ -141,15 +142,16 @@ def test_a_folder_that_changed_since_it_was_registered_never_replaces_what_was_r
 
 
 def test_a_lost_list_of_sums_is_written_again_only_if_every_byte_is_as_registered(
-    make_dataset: Make, workspace: Workspace, flip_a_bit: Flip
+    make_dataset: Make, workspace: Workspace, flip_a_bit: Flip, tmp_path: Path
 ) -> None:
-    dataset = make_dataset()
-    register(dataset, None, "tiny", workspace, SETTINGS)
+    dataset, elsewhere = make_dataset(), tmp_path / "elsewhere"
+    register(dataset, None, "tiny", workspace, RegisterSettings(remote_url=str(elsewhere)))
     sums = workspace.root / "registry" / "tiny" / f"{KEY}.sha256"
     before = sums.read_bytes()
     sums.unlink()
     register(dataset, None, "tiny", workspace, SETTINGS)
     assert sums.read_bytes() == before
+    assert find_registration("tiny", None, workspace).remote == str(elsewhere)
     sums.unlink()
     flip_a_bit(dataset / "images" / "im003.png")
     with pytest.raises(IntegrityError, match="list of sums is damaged too"):
@@ -233,6 +235,34 @@ def test_a_password_in_the_remote_s_address_is_refused_without_repeating_it(url:
         RegisterSettings(remote_url=url)
     assert "secret" not in str(raised.value)
     assert "anna" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("s3://[a", None),
+        ("s3://data", "http://[a"),
+        ("s3://data", "http://minio_1:9000"),
+        ("s3://data", "http://minio:90000000"),
+        ("s3://data", "http://-a"),
+    ],
+)
+def test_an_address_that_no_library_takes_is_refused_when_it_is_given(url: str, endpoint: str | None) -> None:
+    with pytest.raises(SettingsError, match=r"no bucket|no address"):
+        Remote(url, endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["http://minio:9000", "https://s3.local.", "http://[::1]:9000", "http://10.0.0.7"])
+def test_a_sound_endpoint_is_taken(endpoint: str) -> None:
+    assert Remote("s3://data", endpoint).endpoint_url == endpoint
+
+
+def test_a_remote_whose_package_is_not_installed_is_a_matter_of_settings(
+    make_dataset: Make, workspace: Workspace
+) -> None:
+    with pytest.raises(SettingsError, match="requires 'dvc-gs'"):
+        register(make_dataset(), None, "tiny", workspace, RegisterSettings(remote_url="gs://bucket/x"))
+    assert not workspace.registry.exists()
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

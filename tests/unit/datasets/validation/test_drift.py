@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from glaucoma.datasets.drift import (
 )
 from glaucoma.datasets.drift_measures import population_stability_index
 from glaucoma.datasets.drift_settings import DriftGate, DriftSettings
+from glaucoma.datasets.registry import Registration, write_registry
 from glaucoma.errors import NotFoundError, ValidationFailedError
 from glaucoma.provenance import StageRecord, write_json
 from glaucoma.workspace import Workspace
@@ -42,13 +44,15 @@ def checks(number: int, seed: int, *, shifts: dict[str, float] | None = None, si
 def validated(workspace: Workspace):
     """`validated(name, table, key=..)`: a validation as `validate` leaves it."""
 
-    def make(name: str, table: pd.DataFrame, key: str = "a" * 16, what: str = "normalized") -> Path:
+    def make(
+        name: str, table: pd.DataFrame, key: str = "a" * 16, what: str = "normalized", *, passed: bool = True
+    ) -> Path:
         folder = workspace.validations(name) / f"{name[:1]}{key}"[:16]
         folder.mkdir(parents=True)
         table.to_csv(folder / "checks.csv", index=False)
         record = StageRecord(
             stage="validate", key=folder.name, inputs={"dataset": key}, settings={}, code_sha256="0" * 64,
-            started_at="2026-01-01T00:00:00Z", duration_s=0, versions={}, details={"what": what},
+            started_at="2026-01-01T00:00:00Z", duration_s=0, versions={}, details={"what": what, "passed": passed},
         )  # fmt: skip
         write_json(folder / "validation.json", record.model_dump(mode="json"))
         return folder
@@ -137,9 +141,29 @@ def test_the_reference_is_the_newest_validation_of_another_version(validated, wo
     assert reference_validation(workspace, "eyes") == second
     assert reference_validation(workspace, "eyes", besides="2" * 16) == first
     assert reference_validation(workspace, f"eyes/{'1' * 16}") == first
+    with pytest.raises(NotFoundError, match=f"eyes/{'1' * 16} other than this one"):
+        reference_validation(workspace, f"eyes/{'1' * 16}", besides="1" * 16)
     for wrong in (f"eyes/{'3' * 16}", "ears"):
         with pytest.raises(NotFoundError, match=r"flows\.validate --name"):
             reference_validation(workspace, wrong)
+
+
+def test_a_version_that_was_refused_is_no_reference_unless_its_key_is_named(validated, workspace: Workspace) -> None:
+    keys = [digit * 16 for digit in "123"]
+    kept, stopped = (validated("eyes", checks(20, place), key) for place, key in enumerate(keys[:2]))
+    failed = validated("eyes", checks(20, 3), keys[2], passed=False)
+    assert reference_validation(workspace, "eyes") == stopped  # nothing is registered: nobody knows that it was stopped
+    write_registry(workspace, {"eyes": [registered(keys[0])]})
+    assert reference_validation(workspace, "eyes", besides="4" * 16) == kept
+    assert reference_validation(workspace, f"eyes/{keys[1]}") == stopped
+    assert reference_validation(workspace, f"eyes/{keys[2]}") == failed
+
+
+def registered(key: str) -> Registration:
+    return Registration(
+        name="eyes", version=key, manifest_sha256="0" * 64, dvc_md5=f"{'0' * 32}.dir", files=1, bytes=1,
+        sums_sha256={}, remote=None, source={}, registered_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
 
 
 def test_names_from_the_data_are_escaped_in_the_page(validated, workspace: Workspace) -> None:

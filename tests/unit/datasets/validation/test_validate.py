@@ -179,6 +179,19 @@ def test_a_split_without_a_class_is_critical(make_dataset: MakeDataset, workspac
     assert "val/glaucoma" in output.record.details["critical"][0]["observed"]
 
 
+def test_a_split_that_is_empty_or_without_labels_only_warns(make_dataset: MakeDataset, workspace: Workspace) -> None:
+    def change(rows: Rows, folder: Path) -> None:
+        for row in rows:
+            if row[Column.SPLIT] == "val":
+                row[Column.SPLIT] = "train"
+            if row[Column.SPLIT] == "test":
+                row[Column.LABEL] = "unknown"
+
+    details = run(make_dataset(change), workspace).record.details
+    assert details["critical"] == []
+    assert {"labels_in_val", "labels_in_test"} <= rules_of(details["warnings"])
+
+
 def test_all_critical_failures_are_listed_not_only_the_first(make_dataset: MakeDataset, workspace: Workspace) -> None:
     def change(rows: Rows, folder: Path) -> None:
         patient_in_two_splits(rows, folder, 0, 2)
@@ -340,7 +353,7 @@ def test_hostile_words_are_escaped_in_the_index(tmp_path: Path) -> None:
 
 def test_a_check_that_cannot_be_made_fails_its_rule(tmp_path: Path) -> None:
     table = pd.DataFrame({"image_id": ["a"], "label": ["normal"]})
-    rules = dataset_rules(ValidateSettings(), set())
+    rules = dataset_rules(ValidateSettings(), {})
     verdicts = {verdict.rule.name: verdict for verdict in judge(table, rules, tmp_path / "docs")}
     assert verdicts["labels_known"].passed
     assert not verdicts["readable"].passed
@@ -348,13 +361,15 @@ def test_a_check_that_cannot_be_made_fails_its_rule(tmp_path: Path) -> None:
 
 
 def test_every_rule_has_a_name_of_its_own_and_a_sentence() -> None:
-    rules = dataset_rules(ValidateSettings(), {"normal", "glaucoma"})
+    rules = dataset_rules(ValidateSettings(), {"train": {"normal", "glaucoma"}})
     assert len({rule.name for rule in rules}) == len(rules)
     assert all(rule.says for rule in rules)
     assert {rule.severity for rule in rules} == set(Severity)
 
 
-@pytest.mark.parametrize("wrong", [{"review_bits": 3}, {"quality": {"good_min_brightness": 240}}, {"min_sidepx": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"review_bits": 3}, {"permutations": 999}, {"quality": {"good_min_brightness": 240}}, {"min_sidepx": 1}]
+)
 def test_contradicting_settings_are_refused_when_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ValidateSettings.model_validate(wrong)
