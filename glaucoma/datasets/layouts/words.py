@@ -40,6 +40,8 @@ _SHORT = 2
 # Names come from strangers: no place here may match one text in two ways, or a name could take for ever.
 _EYE_IN_NAME = re.compile(r"^(?P<patient>.*[^\s_-])[\s_-]+(?P<eye>OD|OS)(?:[\s_-][\w\s-]*\w)?$", re.IGNORECASE)
 _SIDE_AT_END = re.compile(r"^(?P<patient>.*[^\s_-])[\s_-]+(?P<eye>L|R|left|right)$", re.IGNORECASE)
+_SIDE_AND_VISIT = re.compile(r"^(?P<patient>.*\d)[\s_-]+(?P<eye>L|R|left|right)[\s_-]+\d{1,3}$", re.IGNORECASE)
+"""`P01_L_2`; what stands before must end in a digit, for in `IMG_R_001` it is no patient."""
 _COPY_AT_END = re.compile(r"^(?P<first>.*\S)\s*\(\d+\)$")
 
 
@@ -76,13 +78,14 @@ def is_mask_folder(word: str) -> bool:
 def patient_and_eye(stem: str) -> tuple[str, Eye]:
     """Patient and eye as a file's name tells them, each empty where it does not.
 
-    Two conventions are known: `<patient>_OD` or `<patient>_OS`, perhaps with more behind it, and `<patient>_L` or `_R`
-    at the end. `name (2)` belongs to the patient of `name`. To take two patients for one costs nothing but a coarser
-    split; to take one for two would be a leak.
+    Three conventions are known: `<patient>_OD` or `<patient>_OS`, perhaps with more behind it, `<patient>_L` or `_R` at
+    the end, and the same with a short number behind it where the patient ends in a digit. `name (2)` belongs to
+    the patient of `name`. To take two patients for one costs nothing but a coarser split; to take one for two would be
+    a leak.
     """
     copy = _COPY_AT_END.match(stem)
     base = copy["first"] if copy else stem
-    match = _EYE_IN_NAME.match(base) or _SIDE_AT_END.match(base)
+    match = _EYE_IN_NAME.match(base) or _SIDE_AT_END.match(base) or _SIDE_AND_VISIT.match(base)
     if match:
         return match["patient"], eye_of(match["eye"])
     return (base, Eye.UNKNOWN) if copy else ("", Eye.UNKNOWN)

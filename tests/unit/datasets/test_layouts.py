@@ -263,7 +263,7 @@ def test_a_folder_of_one_letter_names_no_class_and_other_words_are_known() -> No
     ("stem", "patient", "eye"),
     [
         ("P0001_OD", "P0001", Eye.OD), ("12-os", "12", Eye.OS), ("17_OD_2", "17", Eye.OD),
-        ("IM000000_L", "IM000000", Eye.OS),
+        ("IM000000_L", "IM000000", Eye.OS), ("P01_L_2", "P01", Eye.OS), ("IMG_R_001", "", Eye.UNKNOWN),
         ("IM000165 (3)", "IM000165", Eye.UNKNOWN), ("IM7_R (2)", "IM7", Eye.OD), ("Im001_ACRIMA", "", Eye.UNKNOWN),
         ("17_OD-a b_2", "17", Eye.OD), ("17_OD" + "_" * 200 + "!", "", Eye.UNKNOWN),
         ("good", "", Eye.UNKNOWN), ("model", "", Eye.UNKNOWN), ("_OD", "", Eye.UNKNOWN),
