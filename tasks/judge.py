@@ -73,7 +73,8 @@ def show_suspects(name: str, output: StageOutput) -> None:
 def _page(name: str, output: StageOutput, page: Path) -> str:
     found = output.record.details["suspects"]
     pairs = read_suspects(output.folder)[:_SHOWN]
-    example = [{"first": pair.first, "second": pair.second, "verdict": "same"} for pair in pairs[:2]]
+    # No verdict stands there ready: what is pasted without a look is refused.
+    example = [{"first": pair.first, "second": pair.second, "verdict": "same or different?"} for pair in pairs[:2]]
     parameters = json.dumps({"config": {"name": name, "by": "your name", "pairs": example}}, indent=1)
     lines = [
         f"# Pairs that look alike in {name}, version {output.key}",

@@ -99,7 +99,8 @@ def _check_url(url: str) -> None:
         raise SettingsError("The address of the remote is empty or holds control characters")
     if "://" not in url:
         if not Path(url).is_absolute():
-            raise SettingsError(f"The remote {url!r} is no absolute folder", expected="/a/folder or s3://bucket/prefix")
+            shown = repr(url) if "@" not in url else "(not shown: it may hold a password)"
+            raise SettingsError(f"The remote {shown} is no absolute folder", expected="/a/folder or s3://bucket/prefix")
         return
     if url.startswith(S3):
         bucket = url.removeprefix(S3).partition("/")[0]

@@ -56,6 +56,7 @@ def test_a_pair_is_shown_judged_and_heeded(
     shown = artifact("suspects-eyes")
     assert "suspects.html" in shown
     assert pairs[0].first in shown
+    assert '"verdict": "same"' not in shown  # a verdict is a person's, not a template's
 
     said = {"name": "eyes", "by": "A. Reader", "pairs": []}
     said["pairs"] = [{"first": one.first, "second": one.second, "verdict": "same"} for one in pairs]

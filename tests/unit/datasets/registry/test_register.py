@@ -300,3 +300,9 @@ def test_nothing_is_written_outside_the_workspace_and_nothing_printed(
     done = subprocess.run(arguments, env=environment, cwd=home, capture_output=True, text=True, timeout=120, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert list(home.iterdir()) == []
+
+
+def test_an_address_that_may_hold_a_password_is_not_repeated() -> None:
+    with pytest.raises(SettingsError, match="no absolute folder") as refusal:
+        Remote("keeper:hidden@host:/data")
+    assert "hidden" not in str(refusal.value)
