@@ -17,7 +17,7 @@ import yaml
 
 from deployments.services import marked
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -110,7 +110,7 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
         return [r for r in installation.call("POST", "/flow_runs/filter", query) if r["auto_scheduled"]]
 
     assert wait_for(made_by_schedule, 120, "a run that the schedule made")
-    state = wait_for(ended, 300, "the end of the cycle")
+    state = wait_for(ended, 600, "the end of the cycle")
     assert state["type"] == "COMPLETED", state
     record = next(installation.workspace.glob("cycles/*/record.json"))
     assert json.loads(record.read_text())["status"] == "completed"
