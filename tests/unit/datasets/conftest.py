@@ -62,7 +62,7 @@ def unpacked(tmp_path: Path, workspace: Workspace) -> Callable[[Mapping[str, byt
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in files.items():
-                archive.writestr(name, content)
+                archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980: the same files, the same archive
         path = tmp_path / "archive.zip"
         path.write_bytes(buffer.getvalue())
         return unpack(path, workspace)
