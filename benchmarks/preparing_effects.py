@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.preparing import no_disc
 from glaucoma.datasets.field_of_view import find_field
 from glaucoma.datasets.imagefile import read_photograph
 from glaucoma.preprocessing.chain import Made, run_chain
-from glaucoma.preprocessing.disc import Box
 from glaucoma.preprocessing.settings import (
     DEFAULT_STEPS,
     CentreCrop,
@@ -73,7 +73,7 @@ def measure(paths: list[Path]) -> None:
         for name, steps in CHAINS.items():
             settings = PreprocessSettings(steps=steps)
             start = time.perf_counter()
-            made[name] = [run_chain(one, find_field(one), settings, _no_disc) for one in photographs]
+            made[name] = [run_chain(one, find_field(one), settings, no_disc) for one in photographs]
             seconds[name].append(time.perf_counter() - start)
     default = next(iter(CHAINS))
     print(f"{len(paths)} photographs\n{'chain':<28} contrast  noise  difference   time")
@@ -88,10 +88,6 @@ def _row(one: Made, wanted: Made) -> tuple[float, float, float]:
     field = cv2.erode(one.inside, _EDGE) > 0
     green, other = (made.picture[..., 1].astype(np.float32) for made in (one, wanted))
     return contrast(green, field), noise(green, field), float(np.abs(green - other)[field].mean())
-
-
-def _no_disc() -> Box:
-    raise AssertionError("no step asks for the disc")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -73,15 +73,22 @@ def details_of(intake: Intake, grouping: Grouping, splits: Splits) -> dict[str, 
         "counts_by_split": {str(split): dict(sorted(by_split[split].items())) for split in Split},
         "labels": {word: dict(sorted(counts.items())) for word, counts in sorted(words.items())},
         "grouping": grouping.described(named_by_files=from_names),
-        "conflicting_labels": _conflicts(taken),
+        "conflicting_labels": conflicts(
+            (one.fingerprint.pixel_sha256, one.image_id, str(one.source.label)) for one in taken
+        ),
     }
 
 
-def _conflicts(taken: Sequence[Taken]) -> list[dict[str, str]]:
-    """Photographs with the same pixels and different labels: one of the labels is wrong."""
+def conflicts(labelled: Iterable[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """Photographs with the same pixels and different labels: one of the labels is wrong.
+
+    Args:
+        labelled: SHA-256 of the pixels (empty: not known), image id and label of each.
+    """
     same: dict[str, dict[str, str]] = {}
-    for one in taken:
-        same.setdefault(one.fingerprint.pixel_sha256, {})[one.image_id] = str(one.source.label)
+    for pixels, image_id, label in labelled:
+        if pixels:
+            same.setdefault(pixels, {})[image_id] = label
     return [labels for labels in same.values() if len(set(labels.values())) > 1]
 
 

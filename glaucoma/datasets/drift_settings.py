@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field, field_validator, model_validator
 
+from glaucoma.datasets.permutation import permutations_needed
 from glaucoma.settings import Settings
 from glaucoma.workspace import NAME_PATTERN
 
@@ -70,7 +71,7 @@ class DriftSettings(Settings):
 
     @model_validator(mode="after")
     def _enough_permutations(self) -> DriftSettings:
-        needed = round(2 * QUANTITIES_AT_MOST / self.significance) - 1
+        needed = permutations_needed(2 * QUANTITIES_AT_MOST, self.significance)
         if self.permutations < needed:
             raise ValueError(
                 f"{self.permutations} permutations can never show a significance of {self.significance} in "

@@ -121,7 +121,7 @@ def _take(
     for mask in source.mask.sources if source.mask else ():
         _require_unchanged(tree.full(mask), _sha256(tree.full(mask)), hashes[str(mask)])
     if _is_whole(source):
-        _link(path, staging / image)
+        link(path, staging / image)
     taken = Taken(source, image_id, image, found)
     return taken if source.mask is None or stored is None else _with_mask(staging, taken, source.mask, stored)
 
@@ -195,7 +195,7 @@ def _cup_states(taken: list[Taken]) -> list[Taken]:
     return [replace(one, cup_state=StructureState.NOT_VISIBLE) for one in taken]
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """A hard link, or a copy where the file system allows none."""
     try:
         os.link(source, target)

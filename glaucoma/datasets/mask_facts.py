@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from glaucoma.datasets.imagefile import Pixels
+from glaucoma.datasets.masks import height_px
 from glaucoma.schema import MaskValue, StructureState
 
 _MAX_OPEN_CUP_SHARE = 0.5
@@ -33,7 +33,7 @@ def measure_mask(mask: Pixels, photograph_shape: tuple[int, int], disc: str, cup
     }
     if cup_pixels:
         facts["cup_inside_disc"] = rim_pixels > 0 and _open_share(box, whole_disc) <= _MAX_OPEN_CUP_SHARE
-        facts["vertical_cdr"] = _height(box == MaskValue.CUP) / _height(whole_disc > 0)
+        facts["vertical_cdr"] = height_px(box == MaskValue.CUP) / height_px(whole_disc > 0)
     return facts
 
 
@@ -62,8 +62,3 @@ def _open_share(mask: Pixels, whole_disc: Pixels) -> float:
     outline = cup - np.asarray(cv2.erode(cup, cross), dtype=np.uint8)
     near_background = 1 - np.asarray(cv2.erode(whole_disc, cross), dtype=np.uint8)
     return cv2.countNonZero(outline & near_background) / max(1, cv2.countNonZero(outline))
-
-
-def _height(region: NDArray[np.bool_]) -> int:
-    rows = np.flatnonzero(region.any(axis=1))
-    return int(rows[-1] - rows[0] + 1)

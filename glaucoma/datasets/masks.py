@@ -161,12 +161,12 @@ def vertical_cdr(values: Mask) -> float | None:
     Args:
         values: (H, W) canonical.
     """
-    disc, cup = _rows(values > 0), _rows(values == MaskValue.CUP)
+    disc, cup = height_px(values > 0), height_px(values == MaskValue.CUP)
     return cup / disc if disc and cup else None
 
 
-def _rows(structure: NDArray[np.bool_]) -> int:
-    """From the first row with a pixel to the last, both counted."""
+def height_px(structure: NDArray[np.bool_]) -> int:
+    """Rows of (H, W) from the first with a pixel to the last, both counted; 0 where it is empty."""
     places = np.flatnonzero(structure.any(axis=1))
     return int(places[-1] - places[0]) + 1 if places.size else 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pandas as pd
 from glaucoma.archives.disk import full_disk_named
 from glaucoma.datasets.grouping import Grouping, group
 from glaucoma.datasets.imagefile import ordered_map
-from glaucoma.datasets.intake import IMAGES_FOLDER, MASKS_FOLDER
+from glaucoma.datasets.intake import IMAGES_FOLDER, MASKS_FOLDER, link
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from glaucoma.datasets.merge_record import counts_of, details_of
 from glaucoma.datasets.merge_rows import Part, fingerprints, merged_rows, published
@@ -182,13 +180,13 @@ def _link_one(staging: Path, folder: Path, row: dict[Any, Any]) -> tuple[str, st
     if not source.is_file() or file_sha256(source) != row[Column.SHA256]:
         raise _changed(source)
     image = f"{IMAGES_FOLDER}/{image_id}{source.suffix}"
-    _link(source, staging / image)
+    link(source, staging / image)
     if not row[Column.MASK]:
         return image, ""
     if not (folder / row[Column.MASK]).is_file():
         raise _changed(folder / row[Column.MASK])
     mask = f"{MASKS_FOLDER}/{image_id}.png"
-    _link(folder / row[Column.MASK], staging / mask)
+    link(folder / row[Column.MASK], staging / mask)
     return image, mask
 
 
@@ -198,11 +196,3 @@ def _changed(path: Path) -> IntegrityError:
         consequence="Nothing was merged",
         remedy="remove that dataset's folder and normalize its archive again",
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system allows none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

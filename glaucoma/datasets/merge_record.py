@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from glaucoma.datasets.dataset_record import conflicts
 from glaucoma.datasets.grouping import Grouping
 from glaucoma.datasets.links import Rung
 from glaucoma.datasets.merge_rows import Part
@@ -50,7 +51,9 @@ def details_of(parts: Sequence[Part], rows: pd.DataFrame, grouping: Grouping) ->
         "labels": {word: dict(sorted(counts.items())) for word, counts in sorted(words.items())},
         "grouping": grouping.described(named_by_files=False),
         "shared_photographs": _shared(parts, rows, grouping),
-        "conflicting_labels": _conflicts(rows),
+        "conflicting_labels": conflicts(
+            zip(rows[Column.PIXEL_SHA256], rows[Column.IMAGE_ID], rows[Column.LABEL], strict=True)
+        ),
         "left_out": 0,
         "synthetic": any(bool(part.record.details["synthetic"]) for part in parts),
     }
@@ -81,17 +84,6 @@ def _shared(parts: Sequence[Part], rows: pd.DataFrame, grouping: Grouping) -> di
         "by_rung": _counted(pd.Series([str(link.rung) for link in across], dtype="str")),
         "links": [{"first": link.first, "second": link.second, "why": str(link)} for link in across[:_LISTED]],
     }
-
-
-def _conflicts(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """Photographs with the same pixels and different labels: one of the labels is wrong."""
-    same: dict[str, dict[str, str]] = {}
-    for pixels, image_id, label in zip(
-        rows[Column.PIXEL_SHA256], rows[Column.IMAGE_ID], rows[Column.LABEL], strict=True
-    ):
-        if pixels:
-            same.setdefault(pixels, {})[image_id] = label
-    return [labels for labels in same.values() if len(set(labels.values())) > 1]
 
 
 def counts_of(rows: pd.DataFrame, details: dict[str, Any]) -> dict[str, int]:

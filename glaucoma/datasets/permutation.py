@@ -7,6 +7,7 @@ what the shuffled ones show. Nothing is assumed about how the numbers are distri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -156,6 +157,11 @@ def _middle_ranks(ordered: Floats) -> Floats:
     _, where, counts = np.unique(ordered, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts - 1) / 2)[where], dtype=np.float64)
+
+
+def permutations_needed(tests: int, significance: float) -> int:
+    """The fewest shuffles by which one of `tests` can be significant after Holm's correction: (0 + 1) / (n + 1)."""
+    return math.ceil(tests / significance) - 1
 
 
 def holm(p_values: Floats) -> Floats:

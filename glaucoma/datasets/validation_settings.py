@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 
 from pydantic import Field, model_validator
 
+from glaucoma.datasets.permutation import permutations_needed
 from glaucoma.settings import Settings
 
 QUANTITIES_AT_MOST = 11
@@ -165,7 +165,7 @@ class ValidateSettings(Settings):
     @model_validator(mode="after")
     def _enough_permutations(self) -> ValidateSettings:
         """With too few nothing is ever significant, and no warning of a shift or a confounder can come."""
-        needed = math.ceil(QUANTITIES_AT_MOST / self.significance) - 1
+        needed = permutations_needed(QUANTITIES_AT_MOST, self.significance)
         if self.permutations < needed:
             raise ValueError(
                 f"{self.permutations} permutations can never show a significance of {self.significance} in "

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glaucoma.datasets.masks import height_px
 from glaucoma.evaluation.segmentation import Mask
 
 CLOSE = 0.1
@@ -45,8 +46,8 @@ def vertical_cdr(disc: Mask, cup: Mask) -> float:
         disc: (H, W), the whole disc, cup included.
         cup: (H, W); what lies outside the disc is not counted.
     """
-    height = _rows(disc)
-    return _rows(cup & disc) / height if height else float("nan")
+    height = height_px(disc)
+    return height_px(cup & disc) / height if height else float("nan")
 
 
 def predicted_structures(probability: NDArray[np.float32], threshold: float = 0.5) -> tuple[Mask, Mask]:
@@ -87,9 +88,3 @@ def agreement(predicted: ArrayLike, truth: ArrayLike) -> Agreement:
         n=n,
         n_expected=n_expected,
     )
-
-
-def _rows(mask: Mask) -> int:
-    """From a mask's first row to its last; 0 where it is empty."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    return int(rows[-1] - rows[0]) + 1 if rows.size else 0

@@ -255,7 +255,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(intake, "_link", full)
+    monkeypatch.setattr(intake, "link", full)
     with pytest.raises(DiskSpaceError, match="writing the dataset trial"):
         normalize(unpacked(two_classes), "trial", workspace)
     assert left_behind(workspace) == []
