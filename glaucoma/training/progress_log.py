@@ -33,6 +33,10 @@ class TrainingProgress(BaseModel):
     images_per_s: float | None = None
     eta_s: float | None = Field(default=None, description="Until the last epoch, should none be left out.")
     gpu_memory_mb: float | None = Field(default=None, description="Highest so far; None on a CPU.")
+    gpu_utilization_percent: float | None = Field(default=None, description="By NVML, just now; None on a CPU.")
+    wait_share: float | None = Field(
+        default=None, description="Share of the time since the last line that the device waited for data."
+    )
     val: dict[str, float | None] | None = Field(default=None, description="At an epoch's end: loss and scores.")
 
     @property

@@ -18,11 +18,59 @@ class ClassificationLoss(StrEnum):
 
 
 class SegmentationLoss(StrEnum):
-    """Losses of the disc and cup channels."""
+    """Losses of the disc and cup channels; `a_b` is the sum of two, the second by `second_weight`."""
 
     DICE = "dice"
     DICE_FOCAL = "dice_focal"
     DICE_CE = "dice_ce"
+    TVERSKY = "tversky"
+    TVERSKY_FOCAL = "tversky_focal"
+    LOVASZ = "lovasz"
+    LOVASZ_CE = "lovasz_ce"
+    DICE_BOUNDARY = "dice_boundary"
+
+
+class LossOptions(Settings):
+    """What the losses take; each says which of them it concerns."""
+
+    class_weighted: bool = Field(
+        default=False,
+        description="Classification: weigh both classes by the inverse of their number among the training images.",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Classification: the targets 0 and 1 are moved this far towards 1/2."
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="focal: how little what is easy counts.")
+    tversky_beta: float = Field(
+        default=0.7, gt=0, lt=1, description="tversky: weight of what is missed; of what is found wrongly: 1 - beta."
+    )
+    second_weight: float = Field(
+        default=1.0, gt=0, le=100, description="Segmentation losses of two terms: weight of the second."
+    )
+
+
+class AugmentSettings(Settings):
+    """The furthest that a photograph is changed at strength 1, each in its own way. Safe for the fundus.
+
+    No shift of hue and nothing cut out: the colour of the rim and the disc itself carry the diagnosis.
+    """
+
+    flip: bool = Field(default=True, description="Mirror left-right and up-down, each for half of the images.")
+    rotation_deg: float = Field(default=20.0, ge=0, le=180, description="Rotation, up to this, both ways.")
+    scale: float = Field(default=0.15, ge=0, le=0.5, description="Scale, by up to this share, both ways.")
+    shift: float = Field(default=0.05, ge=0, le=0.5, description="Shift, by up to this share of the side.")
+    brightness: float = Field(default=0.25, ge=0, lt=1, description="Brightness, by up to this share, both ways.")
+    contrast: float = Field(default=0.25, ge=0, lt=1, description="Contrast, by up to this share, both ways.")
+    gamma: float = Field(default=0.0, ge=0, lt=1, description="Gamma, by up to this share, both ways.")
+    blur_px: float = Field(default=0.0, ge=0, le=5, description="Gaussian blur, standard deviation up to this.")
+    noise: float = Field(default=0.0, ge=0, le=0.2, description="Gaussian noise, deviation up to this share of white.")
+
+
+class ClinicalValue(StrEnum):
+    """What a classifier may see beside the photograph: columns of the manifest."""
+
+    AGE_YEARS = "age_years"
+    IOP_MMHG = "iop_mmhg"
 
 
 class Device(StrEnum):
@@ -33,10 +81,57 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    """What the network computes in; the weights stay in 32 bits.
+
+    `auto`: bf16 on a GPU that computes in it itself, else 32 bits.
+    """
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Strategy(StrEnum):
+    """How several devices share a step."""
+
+    DDP = "ddp"
+    DEEPSPEED = "deepspeed"
+
+
 class ExecutionSettings(Settings):
     """How a training is run and watched: nothing here changes what it is, so nothing here is part of its id."""
 
     device: Device = Field(default=Device.AUTO, description="auto (a GPU where there is one), cpu or cuda.")
+    devices: int = Field(
+        default=1, ge=1, le=64, description="Processes that share each step, one a GPU; on the CPU by gloo."
+    )
+    strategy: Strategy = Field(
+        default=Strategy.DDP, description="How several devices share a step; deepspeed needs its extra."
+    )
+    precision: Precision = Field(default=Precision.AUTO, description="auto, fp32, bf16 or fp16.")
+    compile: bool = Field(
+        default=False, description="torch.compile: faster steps on a GPU, a minute or more before the first."
+    )
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=2,
+        description="Images at once on one device; a step adds up as many as its batch needs. None: the whole batch. "
+        "Halved by itself where the memory does not hold it.",
+    )
+    workers: int = Field(
+        default=0, ge=0, le=64, description="Processes that read and gather batches ahead; 0: the training itself."
+    )
+    max_parameters_millions: float | None = Field(
+        default=None, gt=0, description="A network with more is refused before training. None: no limit."
+    )
+    max_memory_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="A step that is estimated to need more memory is refused before training. None: what the device "
+        "has free.",
+    )
     threads: int = by_preset(smoke=1, base=4, large=8, ge=1, le=256, description="CPU threads of the child process.")
     stall_timeout_s: float = Field(
         default=600.0, gt=0, description="Without progress for this long, the training is stopped; a retry resumes it."
@@ -53,6 +148,15 @@ class ExecutionSettings(Settings):
     deterministic: bool = Field(
         default=False,
         description="On a GPU: deterministic kernels, so that a resumed run is equal bit for bit. Slower.",
+    )
+    retries: int = Field(
+        default=3, ge=0, le=100, description="Further attempts after what can pass, each from the last checkpoint."
+    )
+    first_retry_delay_s: float = Field(
+        default=60.0, ge=0, le=86_400, description="Before the first of them; each further one waits twice as long."
+    )
+    rollback: bool = Field(
+        default=False, description="When the run is cancelled, remove all that the experiment wrote."
     )
 
 
@@ -111,7 +215,7 @@ class TrainSettings(Settings):
         default=ClassificationLoss.FOCAL, description="focal or cross_entropy."
     )
     segmentation_loss: SegmentationLoss = Field(
-        default=SegmentationLoss.DICE_FOCAL, description="dice, dice_focal or dice_ce."
+        default=SegmentationLoss.DICE_FOCAL, description="Of disc and cup: dice, tversky, lovasz, and sums of two."
     )
     balanced_sampling: bool = Field(
         default=True, description="Classification: draw both classes equally often in an epoch."
@@ -140,6 +244,37 @@ class TrainSettings(Settings):
     )
     patience: int = by_preset(
         smoke=100, base=10, large=15, ge=1, description="Stop after this many epochs without a better validation score."
+    )
+    clip_norm: float | None = Field(
+        default=1.0,
+        gt=0,
+        description="Longest gradient (2-norm of all together); a longer one is shortened. None: any.",
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Of a moving average of the weights, which is then validated and kept; 0: none. Often 0.999.",
+    )
+    warm_up_share: float = Field(
+        default=0.05, ge=0, le=0.9, description="Share of all steps in which the learning rate rises; then a cosine."
+    )
+    loss_options: LossOptions = Field(default_factory=LossOptions, description="What the losses take.")
+    augmentation: AugmentSettings = Field(
+        default_factory=AugmentSettings, description="What augmentation changes, at strength 1."
+    )
+    clinical: tuple[ClinicalValue, ...] = Field(
+        default=(), description="Classification: clinical values that the network sees beside the photograph."
+    )
+    catch_up_margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="End a training whose best validation score lies further than this below the median of the "
+        "finished experiments on the same data after as large a share of their epochs. None: never.",
+    )
+    scale_with_devices: bool = Field(
+        default=False, description="Multiply batch and learning rate by execution.devices; else a step stays as it is."
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the weights, the order and the augmentations.")
     execution: ExecutionSettings = Field(

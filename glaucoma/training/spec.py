@@ -12,7 +12,15 @@ from glaucoma.errors import SettingsError, WeightsUnavailableError, problems
 from glaucoma.provenance import digest, file_sha256
 from glaucoma.schema import Task
 from glaucoma.settings import Settings
-from glaucoma.training.settings import ClassificationLoss, ExecutionSettings, SegmentationLoss, TrainSettings
+from glaucoma.training.settings import (
+    AugmentSettings,
+    ClassificationLoss,
+    ClinicalValue,
+    ExecutionSettings,
+    LossOptions,
+    SegmentationLoss,
+    TrainSettings,
+)
 
 __all__ = [
     "ExecutionSettings",
@@ -44,9 +52,22 @@ class ExperimentSpec(Settings):
     batch_size: int = Field(ge=2, le=4096, description="Images a step.")
     learning_rate: float = Field(gt=0, le=1, description="Highest learning rate (AdamW, warm-up, cosine).")
     weight_decay: float = Field(ge=0, le=1, description="AdamW's decoupled weight decay.")
-    loss: str = Field(description="classification: focal, cross_entropy; segmentation: dice, dice_focal, dice_ce.")
+    loss: str = Field(description="One of `ClassificationLoss` or `SegmentationLoss`.")
+    loss_options: LossOptions = Field(default_factory=LossOptions, description="What the loss takes.")
     balanced_sampling: bool = Field(default=True, description="Classification: both classes equally often.")
     augment: float = Field(default=0.5, ge=0, le=1, description="Strength of the augmentation; 0: none.")
+    augmentation: AugmentSettings = Field(
+        default_factory=AugmentSettings, description="What augmentation changes, at strength 1."
+    )
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Longest gradient (2-norm).")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="Of the weights' moving average; 0: none.")
+    warm_up_share: float = Field(default=0.05, ge=0, le=0.9, description="Share of steps with a rising learning rate.")
+    clinical: tuple[ClinicalValue, ...] = Field(
+        default=(), description="Classification: clinical values beside the photograph."
+    )
+    catch_up_margin: float | None = Field(
+        default=None, ge=0, le=1, description="How far below the median of others it may lag before it is ended."
+    )
     pretrained: bool = Field(default=False, description="Start from pretrained weights.")
     weights_path: Path | None = Field(
         default=None, description="Weights file; its bytes, not its place, are part of the id."
@@ -60,6 +81,10 @@ class ExperimentSpec(Settings):
         known = [str(name) for name in _LOSSES[self.task]]
         if self.loss not in known:
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(known)}, the losses of {self.task}")
+        if len(set(self.clinical)) < len(self.clinical):
+            raise ValueError(f"clinical names a value twice: {', '.join(self.clinical)}")
+        if self.task is Task.SEGMENTATION and self.clinical:
+            raise ValueError("clinical values have no effect on segmentation: leave clinical empty")
         if self.task is Task.SEGMENTATION and self.input_px % 32:
             raise ValueError(f"input_px {self.input_px} is no multiple of 32, which a U-Net of five stages needs")
         return self
@@ -83,6 +108,7 @@ def spec_from(settings: TrainSettings, task: Task, dataset: str, prepared_key: s
         WeightsUnavailableError: The weights file that is named is not there.
     """
     segmentation = task is Task.SEGMENTATION
+    share = settings.execution.devices if settings.scale_with_devices else 1
     values: dict[str, Any] = {
         "task": task,
         "dataset": dataset,
@@ -91,12 +117,19 @@ def spec_from(settings: TrainSettings, task: Task, dataset: str, prepared_key: s
         "decoder_channels": settings.decoder_channels if segmentation else (),
         "input_px": settings.segmentation_input_px if segmentation else settings.input_px,
         "epochs": settings.segmentation_epochs if segmentation else settings.epochs,
-        "batch_size": settings.segmentation_batch_size if segmentation else settings.batch_size,
-        "learning_rate": settings.segmentation_learning_rate if segmentation else settings.learning_rate,
+        "batch_size": share * (settings.segmentation_batch_size if segmentation else settings.batch_size),
+        "learning_rate": share * (settings.segmentation_learning_rate if segmentation else settings.learning_rate),
         "loss": str(settings.segmentation_loss if segmentation else settings.classification_loss),
         "balanced_sampling": settings.balanced_sampling and not segmentation,
         "weight_decay": settings.weight_decay,
+        "loss_options": settings.loss_options,
         "augment": settings.augment,
+        "augmentation": settings.augmentation,
+        "clip_norm": settings.clip_norm,
+        "ema_decay": settings.ema_decay,
+        "warm_up_share": settings.warm_up_share,
+        "clinical": () if segmentation else settings.clinical,
+        "catch_up_margin": settings.catch_up_margin,
         "pretrained": settings.pretrained,
         "weights_path": settings.segmentation_weights_path if segmentation else settings.weights_path,
         "patience": settings.patience,
