@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export ARC_WORKSPACE := $(WORKSPACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cycle test test-fast lint format types up down status fuzz bench lock clean
+.PHONY: help setup cycle test test-fast lint format types up down status fuzz chaos bench lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ status: $(READY) ## Show what `make up` has running
 
 fuzz: $(READY) ## Attack the readers of archives and images with 120,000 hostile ones (about 5 minutes on two cores)
 	$(BIN)/python -m tests.fuzz --archives 60000 --images 60000
+
+chaos: $(READY) ## Kill, stop, damage and starve trainings 200 times at random moments (about half an hour on two cores)
+	$(BIN)/python -m tests.chaos
 
 bench: $(READY) ## Measure each stage against its limit and its peers
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,111 @@
+"""What the place of a training can do to it: a full disk, a folder nobody may write, a clock that jumps, a rival."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.campaign import judged
+from tests.chaos.running import Attempt, until
+from tests.chaos.subjects import Subject
+from tests.unit.training.conftest import make_prepared
+
+_FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+
+def full_disk(subject: Subject, expected: str, root: Path) -> list[str]:
+    """The disk is full in the middle of a training; after room is made the training goes on and ends the same."""
+    with _small_disk(root, megabytes=12):
+        workspace = root / "workspace"
+        make_prepared(workspace)
+        attempt = Attempt(subject, workspace)
+        until(attempt.trains, 300, "progress")
+        filler = root / "filler"
+        with contextlib.suppress(OSError), filler.open("wb") as handle:  # until nothing more fits: that is the attack
+            while True:
+                handle.write(b"\0" * 4096)
+        said = attempt.ended(300)
+        filler.unlink()
+        if said["outcome"] not in ("DiskSpaceError", "completed"):
+            return [f"on a full disk it ended with {said}"]
+        again = Attempt(subject, workspace).ended(300)
+        return (
+            judged(subject, workspace, expected) if again["outcome"] == "completed" else [f"with room again: {again}"]
+        )
+
+
+def read_only(subject: Subject, expected: str, root: Path) -> list[str]:
+    """The workspace cannot be written; the error says so, and when it can again the training ends the same."""
+    with _small_disk(root, megabytes=64):
+        workspace = root / "workspace"
+        make_prepared(workspace)
+        attempt = Attempt(subject, workspace)
+        until(attempt.trains, 300, "progress")
+        attempt.process.kill()
+        attempt.process.wait()
+        until(lambda: not attempt.children(), 30, "the end of the training processes")
+        _mount("-o", "remount,ro", str(root))
+        said = Attempt(subject, workspace).ended(300)
+        _mount("-o", "remount,rw", str(root))
+        if said["outcome"] == "completed" or "ead-only" not in said["message"]:
+            return [f"in a folder that cannot be written it ended with {said}"]
+        again = Attempt(subject, workspace).ended(300)
+        return judged(subject, workspace, expected) if again["outcome"] == "completed" else [f"writable again: {again}"]
+
+
+def clock_change(subject: Subject, expected: str, root: Path) -> list[str]:
+    """The clock jumps by a year, back and forth, while it trains; nothing ends, stalls or changes by it."""
+    if not _FAKETIME:
+        return ["libfaketime is not on this machine (Debian's package faketime): the clock was not changed"]
+    make_prepared(root)
+    hand = root / "clock"
+    hand.write_text("+0")
+    environment = {
+        "LD_PRELOAD": str(_FAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(hand),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    attempt = Attempt(subject, root, environment)
+    until(attempt.trains, 300, "progress")
+    for jump in ("+365d", "-365d", "+0"):
+        seen = attempt.progress_size()
+        hand.write_text(jump)
+        until(lambda seen=seen: attempt.process.poll() is not None or attempt.progress_size() > seen, 60, "progress")
+    said = attempt.ended(300)
+    return judged(subject, root, expected) if said["outcome"] == "completed" else [f"the clock changed: {said}"]
+
+
+def two_at_once(subject: Subject, expected: str, root: Path) -> list[str]:
+    """Two processes want the same experiment at once: one trains, the other waits, nothing is done twice."""
+    make_prepared(root)
+    rivals = [Attempt(subject, root), Attempt(subject, root)]
+    said = [rival.ended(600) for rival in rivals]
+    wrong = [f"one of two ended with {one}" for one in said if one["outcome"] != "completed"]
+    text = (rivals[0].folder / "logs" / "progress.jsonl").read_text()
+    if text.count('"event": "begin"') != subject.execution.devices and text.count('"event": "begin"') != 1:
+        wrong.append("it was begun more than once")
+    return wrong + judged(subject, root, expected)
+
+
+PLACES = [full_disk, read_only, clock_change, two_at_once]
+
+
+@contextlib.contextmanager
+def _small_disk(root: Path, megabytes: int) -> Iterator[None]:
+    root.mkdir(parents=True)
+    _mount("-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(root))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(root)], check=True)
+        shutil.rmtree(root)
+
+
+def _mount(*words: str) -> None:
+    ended = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise PermissionError(f"a small disk cannot be made here, which needs root: {ended.stderr.strip()}")
