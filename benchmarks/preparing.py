@@ -36,8 +36,8 @@ from glaucoma.workspace import Workspace
 
 _SETTINGS = PreprocessSettings(image_size_px=SIZE_PX)
 _IN_MEMORY = 6
-_TIMES = 4
-"""For two threads each photograph comes four times, or the fixed cost of a dataset (the record, the manifest, the
+_TIMES = 8
+"""For two threads each photograph comes eight times, or the fixed cost of a dataset (the record, the manifest, the
 disk's sync: a tenth of a second) would hide what the second thread brings."""
 _FEW, _MANY, _TINY_PX = 500, 5000, 160
 

@@ -110,7 +110,7 @@ def _prepare(
         square = cut(mask, made.geometry)
         prepared_mask = resize_mask(square, settings.image_size_px)
         disc = cv2.countNonZero(mask)
-        lost = 1.0 - cv2.countNonZero(np.ascontiguousarray(square)) / disc if disc else None
+        lost = 1.0 - cv2.countNonZero(square) / disc if disc else None
     return Prepared(
         picture=made.picture,
         mask=prepared_mask,
