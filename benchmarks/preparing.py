@@ -36,8 +36,8 @@ from glaucoma.workspace import Workspace
 
 _SETTINGS = PreprocessSettings(image_size_px=SIZE_PX)
 _IN_MEMORY = 6
-_TIMES = 4
-"""For two threads each photograph comes four times, or the fixed cost of a dataset (the record, the manifest, the
+_TIMES = 8
+"""For two threads each photograph comes eight times, or the fixed cost of a dataset (the record, the manifest, the
 disk's sync: a tenth of a second) would hide what the second thread brings."""
 _FEW, _MANY, _TINY_PX = 500, 5000, 160
 
@@ -49,14 +49,14 @@ def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
     what = f"{n} photographs with masks to {SIZE_PX} px"
     _require_alike(place, ways)
     yield Comparison(
-        "preprocess", _ours(place, dataset, 1), tuple(_loop(place, dataset, way) for way in ways), what, rounds=5
+        "preprocess", _ours(place, dataset, 1), tuple(_loop(place, dataset, way) for way in ways), what, rounds=3
     )
     yield Comparison(
         "preprocess, steps alone",
         _steps_alone(place, ours()),
         tuple(_steps_alone(place, way) for way in ways),
         f"{_IN_MEMORY} decoded photographs with masks",
-        rounds=5,
+        rounds=3,
     )
     if available_cores() < 2:
         yield Skipped("preprocess, 2 threads", "needs two cores")
@@ -67,7 +67,7 @@ def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
             _ours(place, more, 2),
             (_loop(place, more, bare_opencv(), 2), _ours(place, more, 1)),
             f"{_TIMES * n} photographs with masks to {SIZE_PX} px",
-            rounds=5,
+            rounds=3,
         )
     yield Comparison(
         "preprocess, memory",

@@ -123,9 +123,12 @@ def _percentiles(picture: Pixels, *shares: float) -> tuple[float, ...]:
 def _largest_region(lit: Any) -> Pixels:
     """The largest connected region of what is not 0, after thin bridges are cut; 0 and 1."""
     opened = cv2.morphologyEx(lit, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if len(stats) < 2:
+    regions = cv2.connectedComponents(opened, connectivity=4)[0] - 1
+    if regions == 0:
         raise NoFieldError("no lit region is larger than a speck")
+    if regions == 1:  # as nearly always; measuring them takes three times as long as counting them
+        return np.asarray(opened, dtype=np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     return np.asarray(labels == largest, dtype=np.uint8)
 

@@ -36,7 +36,7 @@ def refused_undecoded(content: bytes) -> str:
             return f"was cut short or is damaged: a chunk of the PNG file ends behind its {len(content)} bytes"
         size = struct.unpack_from(">2L", content, 16) if len(content) >= 24 else (0, 0)
     elif content.startswith(_JPEG):
-        size = _jpeg_size(content)
+        size = jpeg_size(content)
     else:
         size = _size_by_pillow(content)
     width, height = size
@@ -58,8 +58,8 @@ def _chunks_fit(content: bytes) -> bool:
     return True
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """The largest picture that a frame header before the first scan states; (0, 0) where there is none."""
+def jpeg_size(content: bytes) -> tuple[int, int]:
+    """Width and height of the largest picture that a frame header before the first scan states, or (0, 0)."""
     at, largest = len(_JPEG), (0, 0)
     while at + 9 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from glaucoma.datasets.image_guard import refused_undecoded
+from glaucoma.datasets.image_guard import jpeg_size, refused_undecoded
 
 Pixels = NDArray[np.uint8]
 
@@ -41,10 +41,12 @@ class ImageFile:
     Attributes:
         pixels: uint8, (H, W, 3) RGB for a photograph, (H, W) for a mask.
         sha256: Of the file's bytes.
+        size: Height and width of the whole picture as people see it; larger than `pixels` after `read_to_measure`.
     """
 
     pixels: Pixels
     sha256: str
+    size: tuple[int, int]
 
 
 def read_photograph(path: Path) -> ImageFile:
@@ -62,13 +64,42 @@ def read_mask_file(path: Path) -> ImageFile:
     return found
 
 
+def read_to_measure(path: Path, least_px: int) -> ImageFile:
+    """As `read_photograph`, but a JPEG photograph may come at half its size, rounded up, if that leaves `least_px`.
+
+    A JPEG decoder halves a picture at half the cost of decoding it: it leaves out the finer half of each block's
+    frequencies. All bytes are decoded all the same, so what cannot be read is found likewise.
+    """
+    content = _content(path)
+    stated_width, stated_height = jpeg_size(content) if content.startswith(b"\xff\xd8") else (0, 0)
+    half = (-(-stated_height // 2), -(-stated_width // 2))
+    if max(half) < least_px or (half[0] == half[1] and stated_height != stated_width):
+        return _image(path, content, cv2.IMREAD_COLOR_RGB)
+    found = _image(path, content, cv2.IMREAD_REDUCED_COLOR_2)
+    if found.size == half:
+        size = (stated_height, stated_width)
+    elif found.size == half[::-1]:  # turned as EXIF says
+        size = (stated_width, stated_height)
+    else:  # a file with more than one frame
+        return _image(path, content, cv2.IMREAD_COLOR_RGB)
+    return ImageFile(np.asarray(cv2.cvtColor(found.pixels, cv2.COLOR_BGR2RGB), np.uint8), found.sha256, size)
+
+
 def _read(path: Path, flags: int) -> ImageFile:
+    return _image(path, _content(path), flags)
+
+
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path.name} cannot be read ({error.strerror or error})") from error
     if problem := refused_undecoded(content):
         raise UnreadableImageError(f"{path.name} {problem}")
+    return content
+
+
+def _image(path: Path, content: bytes, flags: int) -> ImageFile:
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:
@@ -77,7 +108,8 @@ def _read(path: Path, flags: int) -> ImageFile:
         raise UnreadableImageError(f"{path.name} cannot be decoded as an image ({len(content)} bytes)")
     if problem := _cut_short(content):
         raise UnreadableImageError(f"{path.name} {problem}")
-    return ImageFile(pixels, hashlib.sha256(content).hexdigest())
+    height, width = pixels.shape[:2]
+    return ImageFile(pixels, hashlib.sha256(content).hexdigest(), (height, width))
 
 
 def _cut_short(content: bytes) -> str:

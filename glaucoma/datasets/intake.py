@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-import cv2
-
 from glaucoma.datasets.identity import Fingerprint, fingerprint
 from glaucoma.datasets.imagefile import StoredSize, UnreadableImageError, ordered_map, read_photograph, stored_size
 from glaucoma.datasets.layouts.base import SourceImage, SourceMask
 from glaucoma.datasets.masks import vertical_cdr
 from glaucoma.datasets.names import image_ids
 from glaucoma.datasets.placement import cut_half, placed
+from glaucoma.datasets.png import mask_png, photograph_png
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import DatasetError, IntegrityError
 from glaucoma.progress import Progress
@@ -144,10 +143,7 @@ def _write_half(path: Path, part: SourcePart, expected: str, target: Path) -> Fi
         half = cut_half(whole.pixels, part)
     except DatasetError as error:  # one picture too narrow is set aside as any other that cannot be used
         raise UnreadableImageError(f"{path.name} has no {part} half ({str(error).removesuffix('.')})") from error
-    done, content = cv2.imencode(".png", cv2.cvtColor(half, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise DatasetError(f"The {part} half of {path.name} ({half.shape}) cannot be written as PNG")
-    target.write_bytes(content.tobytes())
+    target.write_bytes(photograph_png(half))
     return fingerprint(target)
 
 
@@ -175,10 +171,7 @@ def _with_mask(staging: Path, taken: Taken, source: SourceMask, stored: StoredSi
     if (height, width) != (taken.fingerprint.height, taken.fingerprint.width):
         raise DatasetError(f"The mask of {taken.image_id} was laid on a picture of another size: {width} x {height}")
     name = f"{MASKS_FOLDER}/{taken.image_id}.png"
-    done, content = cv2.imencode(".png", mask.values)
-    if not done:
-        raise DatasetError(f"The mask of {taken.image_id} ({width} x {height} pixels) cannot be written as PNG")
-    (staging / name).write_bytes(content.tobytes())
+    (staging / name).write_bytes(mask_png(mask.values))
     return replace(
         taken,
         mask=name,

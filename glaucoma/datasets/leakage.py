@@ -1,7 +1,7 @@
 """Whether anything stands on both sides of a split: patients, bytes, pixels, or photographs that merely look the same.
 
-This reads the finished manifest and shares no code with what made the splits, so that one mistake cannot hide in both.
-Each fact is a column beside the image that it concerns.
+This reads the finished manifest and shares no code with what made the splits, so that one mistake cannot hide in both;
+only in datasets of very many photographs it finds look-alikes by the same tables. Each fact is a column beside the image that it concerns.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from glaucoma.datasets.leakage_index import nearest_within
+from glaucoma.datasets.lookalikes import MAX_DISTANCE
 from glaucoma.schema import Column
 
 _BITS = 256
 _NO_HASH = "0" * (_BITS // 4)
 _BLOCK_CELLS = 2**20
 """Cells of one block of the distance table: some 12 MB as float32, with what is worked out beside it."""
+_MANY = 20_000
+"""So many photographs are compared each with each, in half a minute; of more, near ones alone are looked for."""
 
 
 class Leak(StrEnum):
@@ -33,7 +37,7 @@ class Leak(StrEnum):
     PIXELS_SPLITS = "pixels_splits"
     LOOKALIKE_BITS = "lookalike_bits"
     """Smallest distance of the perceptual hash to an image of another split, straight or mirrored, 0 to 256; empty
-    where there is no hash. Pairs that a person found to differ are passed over."""
+    where there is no hash, and beyond the bits asked for among more than 20,000 images. Pairs that a person found to differ are passed over."""
     LOOKALIKE_ID = "lookalike_id"
     """That image's id."""
     LOOKALIKE_MIRRORED = "lookalike_mirrored"
@@ -43,12 +47,16 @@ class Leak(StrEnum):
 
 
 def leakage_columns(
-    manifest: pd.DataFrame, *, judged_different: Collection[tuple[str, str]] = frozenset()
+    manifest: pd.DataFrame,
+    *,
+    judged_different: Collection[tuple[str, str]] = frozenset(),
+    within_bits: int | None = None,
 ) -> pd.DataFrame:
     """One row per manifest row, in its order, with the columns of `Leak`.
 
     Args:
         judged_different: Pairs of image_ids that a person found to show two eyes: they may look alike.
+        within_bits: Of more than 20,000 images, look-alikes farther off need not be found; None: all must.
     """
     split = manifest[Column.SPLIT]
     columns: dict[str, object] = {
@@ -65,6 +73,7 @@ def leakage_columns(
         list(split),
         mirrored=list(manifest[Column.MIRRORED_HASH]) if Column.MIRRORED_HASH in manifest else None,
         passed_over=[(place[one], place[two]) for one, two in judged_different if one in place and two in place],
+        within_bits=within_bits,
     )
     columns[Leak.LOOKALIKE_BITS] = nearest.bits
     columns[Leak.LOOKALIKE_ID] = [ids[other] if other >= 0 else "" for other in nearest.place]
@@ -99,6 +108,8 @@ def nearest_across(
     *,
     mirrored: Sequence[str] | None = None,
     passed_over: Sequence[tuple[int, int]] = (),
+    within_bits: int | None = None,
+    many: int = _MANY,
 ) -> Nearest:
     """For each image the image of another split that looks most like it or like its mirror image.
 
@@ -108,8 +119,14 @@ def nearest_across(
         hashes: 64 hexadecimal digits each, or empty.
         mirrored: Those of the mirror images, as many; None or an empty one: not compared.
         passed_over: Pairs of places that are not compared.
+        within_bits: Of more than `many` images only those within so many bits are looked for, if that is at most 31:
+            each with each takes time that grows with the square of their number.
     """
     total = len(hashes)
+    if total > many and within_bits is not None and within_bits <= MAX_DISTANCE:
+        near = nearest_within(hashes, mirrored or [""] * total, splits, passed_over, within_bits)
+        if near is not None:
+            return Nearest(np.where(near[0] < 0, np.nan, near[0]), near[1], near[2])
     found = Nearest(np.full(total, np.nan), np.full(total, -1, np.int64), np.zeros(total, np.bool_))
     known = np.array([place for place, text in enumerate(hashes) if text], np.int64)
     if known.size == 0:

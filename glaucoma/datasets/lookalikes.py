@@ -19,7 +19,7 @@ _FEW = 500
 """So many hashes are compared each with each: that takes less time than the tables of the bands."""
 _BLOCK_PAIRS = 1 << 17
 """Pairs compared at once: some 20 MB."""
-_MANY_EQUAL = 50
+MANY_EQUAL = 50
 """So many photographs of one and the same hash are all compared with all. Of more (blank ones, say) each is paired with
 the first, and the first alone with others: their pairs would be too many to count and would tell nothing more."""
 
@@ -107,7 +107,7 @@ def _without_many_copies(hashes: Sequence[str], mirrored: Sequence[str]) -> tupl
     for place, one in enumerate(zip(hashes, mirrored, strict=True)):
         if one[0]:
             places.setdefault(one, []).append(place)
-    many = {one: members for one, members in places.items() if len(members) > _MANY_EQUAL}
+    many = {one: members for one, members in places.items() if len(members) > MANY_EQUAL}
     first = np.array([members[0] for members in many.values() for _ in members[1:]], np.int64)
     second = np.array([place for members in many.values() for place in members[1:]], np.int64)
     known = np.array([place for place, text in enumerate(hashes) if text], np.int64)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from glaucoma.datasets.imagefile import UnreadableImageError, ordered_map, read_mask_file, read_photograph
+from glaucoma.datasets.imagefile import UnreadableImageError, ordered_map, read_mask_file, read_to_measure
 from glaucoma.datasets.imageheader import read_header
 from glaucoma.datasets.mask_facts import measure_mask
-from glaucoma.datasets.photograph_facts import measure_photograph
+from glaucoma.datasets.photograph_facts import SIDE_PX, measure_photograph
 from glaucoma.schema import Column
 
 
@@ -72,10 +72,10 @@ def measure_row(dataset: Path, row: dict[str, str]) -> Facts:
     image_id, path = row[Column.IMAGE_ID], dataset / row[Column.IMAGE]
     stated = _stated(row)
     try:
-        photograph = read_photograph(path)
+        photograph = read_to_measure(path, SIDE_PX)
     except UnreadableImageError as error:
         return replace(Facts(image_id, problem=str(error)), **stated)
-    height, width = photograph.pixels.shape[:2]
+    height, width = photograph.size
     header = read_header(path)
     facts = Facts(
         image_id,

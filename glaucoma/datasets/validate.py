@@ -130,7 +130,9 @@ def _checks_table(
     measured[GRADE] = [None if found is None else found.value for found, _ in graded]
     measured[REASONS] = [reasons for _, reasons in graded]
     known = manifest[[column.value for column in _FROM_MANIFEST]]
-    table = pd.concat([known, measured, leakage_columns(manifest, judged_different=judged_different(dataset))], axis=1)
+    different = judged_different(dataset)
+    leaks = leakage_columns(manifest, judged_different=different, within_bits=settings.review_bits)
+    table = pd.concat([known, measured, leaks], axis=1)
     table[SPLIT_AND_LABEL] = table[Column.SPLIT] + "/" + table[Column.LABEL]
     return table
 

@@ -78,20 +78,23 @@ def square_around(field: FieldOfView) -> Geometry:
 
 
 def narrowed(square: Geometry, share: float) -> Geometry:
-    """The square less `share` of its side, half at each edge."""
+    """The square less `share` of its side, half at each edge; the side is even, so that it can be halved exactly."""
     x, y, side = square.x_px, square.y_px, square.side_px
-    return _square((x, y, x + side, y + side), 1.0 - share)
+    return _square((x, y, x + side, y + side), 1.0 - share, multiple=2)
 
 
 def square_around_disc(box: tuple[int, int, int, int], side_disc_diameters: float) -> Geometry:
-    """The square about the middle of the disc's box (left, top, width, height), that many of its longer sides wide."""
+    """The square about the middle of the disc's box (left, top, width, height), that many of its longer sides wide.
+
+    Its side is even, likewise.
+    """
     left, top, width, height = box
-    return _square((left, top, left + width, top + height), side_disc_diameters)
+    return _square((left, top, left + width, top + height), side_disc_diameters, multiple=2)
 
 
-def _square(box: tuple[float, float, float, float], factor: float) -> Geometry:
+def _square(box: tuple[float, float, float, float], factor: float, *, multiple: int = 1) -> Geometry:
     left, top, right, bottom = box
-    side = max(1, round(max(right - left, bottom - top) * factor))
+    side = multiple * max(1, round(max(right - left, bottom - top) * factor / multiple))
     return Geometry(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from glaucoma.datasets.field_of_view import NoFieldError, find_field
 from glaucoma.datasets.imagefile import UnreadableImageError, read_mask_file, read_photograph
+from glaucoma.datasets.png import mask_png, photograph_png
 from glaucoma.preprocessing.chain import StepError, run_chain
 from glaucoma.preprocessing.disc import Box, DiscModel, NoDiscError, disc_box
 from glaucoma.preprocessing.geometry import Geometry, cut
@@ -19,13 +20,6 @@ from glaucoma.preprocessing.settings import PreprocessSettings
 from glaucoma.schema import MaskValue
 
 Pixels = NDArray[np.uint8]
-
-_PICTURE_PNG = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-)
-"""For a photograph a quarter faster than OpenCV's defaults and a tenth smaller: its noise holds no runs to look for."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ def _prepare(
         square = cut(mask, made.geometry)
         prepared_mask = resize_mask(square, settings.image_size_px)
         disc = cv2.countNonZero(mask)
-        lost = 1.0 - cv2.countNonZero(np.ascontiguousarray(square)) / disc if disc else None
+        lost = 1.0 - cv2.countNonZero(square) / disc if disc else None
     return Prepared(
         picture=made.picture,
         mask=prepared_mask,
@@ -125,12 +119,6 @@ def _prepare(
         round_field=field.is_round,
         disc_lost_share=lost,
         no_disc=made.no_disc,
-        picture_png=_png(np.asarray(cv2.cvtColor(made.picture, cv2.COLOR_RGB2BGR), dtype=np.uint8), _PICTURE_PNG),
-        mask_png=None if prepared_mask is None else _png(prepared_mask),
+        picture_png=photograph_png(made.picture),
+        mask_png=None if prepared_mask is None else mask_png(prepared_mask),
     )
-
-
-def _png(picture: NDArray[np.uint8], options: tuple[int, ...] = ()) -> bytes:
-    """PNG bytes of a BGR picture or a mask."""
-    _, content = cv2.imencode(".png", picture, options)
-    return content.tobytes()

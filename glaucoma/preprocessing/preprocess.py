@@ -15,9 +15,9 @@ from glaucoma.datasets.imagefile import ordered_map
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from glaucoma.errors import DatasetError, SettingsError
 from glaucoma.preprocessing.disc import DiscModel
-from glaucoma.preprocessing.prepare import Prepared, SetAside, Source, prepare_one
+from glaucoma.preprocessing.prepare import SetAside, Source, prepare_one
 from glaucoma.preprocessing.settings import PreprocessSettings
-from glaucoma.preprocessing.writer import PreparedWriter
+from glaucoma.preprocessing.writer import Kept, PreparedWriter
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import (
     Built,
@@ -139,17 +139,18 @@ def _write_images(
     disc_model: DiscModel | None,
     staging: Path,
 ) -> tuple[PreparedWriter, list[dict[str, str]]]:
-    """Prepares all images and writes them, one at a time; also gives those that were set aside, with their reasons."""
+    """Prepares all images and writes them; also gives those that were set aside, with their reasons."""
     total, set_aside = len(manifest), list[dict[str, str]]()
     allowed = settings.max_set_aside_share * total
+    writer = PreparedWriter(staging, settings.image_size_px, rows_at_most=total)
 
-    def prepare(source: Source) -> tuple[str, Prepared | SetAside]:
-        return source.image_id, prepare_one(source, settings, disc_model)
+    def prepare(job: tuple[int, Source]) -> tuple[str, Kept | SetAside]:
+        place, source = job
+        made = prepare_one(source, settings, disc_model)
+        return source.image_id, made if isinstance(made, SetAside) else writer.write(place, source.image_id, made)
 
-    with (
-        PreparedWriter(staging, settings.image_size_px, rows_at_most=total) as writer,
-        contextlib.closing(ordered_map(prepare, _sources(dataset, manifest), workers=workers)) as results,
-    ):
+    jobs = enumerate(_sources(dataset, manifest))
+    with writer, contextlib.closing(ordered_map(prepare, jobs, workers=workers)) as results:
         for place, (image_id, result) in enumerate(results):
             if isinstance(result, SetAside):
                 set_aside.append({"image_id": image_id, "reason": result.reason})

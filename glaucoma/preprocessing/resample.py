@@ -21,7 +21,15 @@ _METHODS = {
 
 
 def resize_photograph(square: Pixels, size_px: int, how: Interpolation = Interpolation.AREA) -> Pixels:
-    """`square` (N, N, 3) with `size_px` on a side; an area average cannot enlarge, so cubic takes its place there."""
+    """`square` (N, N, 3) with `size_px` on a side; an area average cannot enlarge, so cubic takes its place there.
+
+    An area average of a square of an even side of at least twice the size is taken in two steps, of which the first,
+    over 2 x 2 pixels, costs a tenth of what it saves. The mean of the means is the mean: what differs is the rounding
+    in between, and where an edge between two pixels of the picture falls into such a four.
+    """
+    side = square.shape[0]
+    if how is Interpolation.AREA and side % 2 == 0 and side >= 2 * size_px:
+        square = np.asarray(cv2.resize(square, (side // 2, side // 2), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     enlarging = square.shape[0] < size_px
     method = cv2.INTER_CUBIC if enlarging and how is Interpolation.AREA else _METHODS[how]
     return np.asarray(cv2.resize(square, (size_px, size_px), interpolation=method), dtype=np.uint8)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,13 @@ import pytest
 from PIL import Image
 
 from glaucoma.datasets import imagefile
-from glaucoma.datasets.imagefile import UnreadableImageError, read_mask_file, read_photograph, stored_size
+from glaucoma.datasets.imagefile import (
+    UnreadableImageError,
+    read_mask_file,
+    read_photograph,
+    read_to_measure,
+    stored_size,
+)
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 255, (9, 9, 3), dtype=np.uint8), (120, 90))
 
@@ -35,7 +42,7 @@ FILES = {
 def test_a_file_that_was_cut_short_is_caught_by_every_reader(content: bytes, share: float, tmp_path: Path) -> None:
     path = tmp_path / "p"
     path.write_bytes(content[: int(len(content) * share) - 2])
-    for read in (read_photograph, read_mask_file):
+    for read in (read_photograph, read_mask_file, partial(read_to_measure, least_px=40)):
         with pytest.raises(UnreadableImageError):
             read(path)
 
@@ -65,6 +72,33 @@ def test_the_size_in_the_head_is_that_of_the_pixels_and_a_broken_head_is_said(tm
     (tmp_path / "p.jpg").write_bytes(b"\xff\xd8 nothing")
     with pytest.raises(UnreadableImageError, match=r"p\.jpg cannot be read"):
         stored_size(tmp_path / "p.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [(90, 120), (91, 121), (90, 91), (89, 90), (120, 40)])
+def test_a_jpeg_read_to_measure_is_half_as_large_and_knows_its_whole_size(
+    side: tuple[int, int], orientation: int, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = cv2.resize(PIXELS[::30, ::30] // 4, side[::-1], interpolation=cv2.INTER_LINEAR)
+    Image.fromarray(smooth).save(tmp_path / "p.jpg", exif=exif, quality=95)
+    whole, found = read_photograph(tmp_path / "p.jpg"), read_to_measure(tmp_path / "p.jpg", 45)
+    assert found.size == whole.size == whole.pixels.shape[:2]
+    assert found.sha256 == whole.sha256
+    if found.pixels.shape != whole.pixels.shape:
+        assert found.pixels.shape[:2] == tuple(-(-length // 2) for length in whole.size)
+        averaged = cv2.resize(whole.pixels, found.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(found.pixels.astype(int) - averaged).mean() < 2
+    else:
+        assert side == (89, 90), "halves as wide as high do not tell how the picture was turned"
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_what_is_no_jpeg_or_would_get_too_small_is_read_whole(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(FILES[kind])
+    least = 61 if kind == "jpeg" else 10
+    assert np.array_equal(read_to_measure(tmp_path / "p", least).pixels, read_photograph(tmp_path / "p").pixels)
 
 
 @pytest.mark.real

@@ -140,3 +140,26 @@ def test_blocks_give_the_same_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> N
     assert (whole.bits == pieces.bits).all()
     assert (whole.place == pieces.place).all()
     assert (whole.mirrored == pieces.mirrored).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_tables_for_very_many_find_what_each_with_each_finds_up_to_the_limit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    eyes = rng.integers(0, 2, (150, 256), dtype=np.uint8)
+    shown = eyes[rng.integers(0, 150, 900)] ^ (rng.random((900, 256)) < rng.choice([0, 0.02, 0.05, 0.3], (900, 1)))
+    straight = [np.packbits(row).tobytes().hex() for row in shown]
+    mirrored = [straight[other] if other % 3 else "" for other in rng.integers(0, 900, 900)]
+    for blank in rng.integers(0, 900, 120):
+        straight[blank], mirrored[blank] = "0" * 64, "0" * 64
+    straight[7] = ""
+    splits = list(rng.choice(["train", "val", "test"], 900, p=[0.7, 0.15, 0.15]))
+    passed_over = [(int(one), int(other)) for one, other in rng.integers(0, 900, (40, 2)) if one != other]
+    blanks = [place for place, text in enumerate(straight) if text == "0" * 64][:4]
+    passed_over += [(blanks[1], blanks[0]), (blanks[2], blanks[3])]
+    every = nearest_across(straight, splits, mirrored=mirrored, passed_over=passed_over)
+    near = nearest_across(straight, splits, mirrored=mirrored, passed_over=passed_over, within_bits=28, many=100)
+    within = every.bits <= 28
+    assert 100 < within.sum() < 890
+    assert np.array_equal(near.bits, np.where(within, every.bits, np.nan), equal_nan=True)
+    assert np.array_equal(near.place, np.where(within, every.place, -1))
+    assert np.array_equal(near.mirrored, every.mirrored & within)

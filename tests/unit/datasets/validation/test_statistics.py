@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from glaucoma.datasets.imagefile import read_photograph, read_to_measure, stored_size
 from glaucoma.datasets.mask_facts import measure_mask
-from glaucoma.datasets.photograph_facts import Measured, at_working_size, measure_photograph
+from glaucoma.datasets.photograph_facts import SIDE_PX, Measured, at_working_size, measure_photograph
 from glaucoma.datasets.statistics import measure_row
 from glaucoma.schema import Column
 
@@ -194,3 +195,48 @@ def test_stated_numbers_stand_beside_the_measured_ratio(tmp_path: Path) -> None:
     assert facts.cdr_difference == pytest.approx(abs(21 / 41 - 0.5))
     assert (facts.age_years, facts.iop_mmhg) == (61, None)
     assert (facts.file_kind, facts.stored_channels, facts.depth_bits) == ("png", 3, 8)
+
+
+def _differences(path: Path) -> dict[str, float]:
+    """How far the facts of a photograph that the decoder halved lie from those of the whole one."""
+    whole, halved = (
+        measure_photograph(pixels) for pixels in (read_photograph(path).pixels, read_to_measure(path, SIDE_PX).pixels)
+    )
+    return {name: abs(halved[name] - whole[name]) for name in whole if name in set(Measured)} | {
+        "relative_sharpness": abs(halved[Measured.SHARPNESS] / whole[Measured.SHARPNESS] - 1)
+    }
+
+
+_ALIKE = {
+    Measured.BRIGHTNESS: 0.5,
+    Measured.CONTRAST: 0.2,
+    "relative_sharpness": 0.03,
+    Measured.ENTROPY: 0.03,
+    Measured.LIT_SHARE: 0.005,
+    Measured.FIELD_SHARE: 0.005,
+    Measured.REDNESS: 0.2,
+    Measured.YELLOWNESS: 0.2,
+    Measured.EVENNESS: 0.03,
+    Measured.CLIPPED_SHARE: 0.01,
+}
+"""Some twice the largest difference seen; the narrowest gap between two bounds of a quality grade is ten times that."""
+
+
+def test_a_photograph_halved_by_its_decoder_has_the_facts_of_the_whole_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    noise = cv2.GaussianBlur(rng.normal(0, 60, (1100, 1300, 3)).astype(np.float32), (0, 0), 3)
+    picture = np.full((1100, 1300, 3), (150, 90, 60), np.float32) + noise
+    inside = cv2.circle(np.zeros((1100, 1300), np.uint8), (650, 550), 500, 1, -1)[..., None]
+    cv2.imwrite(str(tmp_path / "p.jpg"), np.clip(picture * inside, 0, 255).astype(np.uint8)[..., ::-1])
+    assert read_to_measure(tmp_path / "p.jpg", SIDE_PX).pixels.shape == (550, 650, 3)
+    differences = _differences(tmp_path / "p.jpg")
+    assert all(differences[name] <= most for name, most in _ALIKE.items()), differences
+
+
+@pytest.mark.real
+def test_real_photographs_halved_by_their_decoder_have_the_facts_of_the_whole_ones(real_data: Path) -> None:
+    paths = [path for path in real_data.rglob("*.jpg") if max(stored_size(path).shown) >= 2 * SIDE_PX]
+    assert len(paths) >= 10
+    for path in paths:
+        differences = _differences(path)
+        assert all(differences[name] <= most for name, most in _ALIKE.items()), (path.name, differences)
