@@ -52,8 +52,7 @@ class ClinicalFusion(nn.Module):
         Raises:
             DatasetError: A value is missing from every image: the network could learn nothing of it.
         """
-        known = ~np.isnan(values)
-        empty = [name for name, any_known in zip(self.values, known.any(axis=0), strict=True) if not any_known]
+        empty = [self.values[place] for place in np.flatnonzero(np.isnan(values).all(axis=0))]
         if empty:
             raise DatasetError(
                 f"None of the {len(values)} training photographs has a value for {', '.join(empty)}",

@@ -64,15 +64,16 @@ def _in_full_precision(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _classification(name: ClassificationLoss, options: LossOptions, weights: tuple[float, float]) -> Loss:
-    terms = {
+    terms: dict[ClassificationLoss, Loss] = {
         ClassificationLoss.FOCAL: partial(focal_terms, gamma=options.focal_gamma),
         ClassificationLoss.CROSS_ENTROPY: cross_entropy_terms,
-    }[name]
+    }
+    of_each = terms[name]
     normal, glaucoma = weights
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         smoothed = targets + options.label_smoothing * (1 - 2 * targets)
-        found: Tensor = terms(logits, smoothed)
+        found = of_each(logits, smoothed)
         if options.class_weighted:
             found = found * torch.where(targets > 0.5, glaucoma, normal)
         return found.mean()  # not over the sum of the weights: a batch cut into parts then has the same mean
