@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from glaucoma.errors import SettingsError
 from glaucoma.explanation.settings import CamMethod
+from glaucoma.models.fusion import logits_of
 
 Target = Callable[[Tensor], Tensor]
 """From the model's output for a batch to one number per image (N,): what the map explains."""
@@ -60,8 +61,12 @@ class Activations:
         return self.grad_cam() if method is CamMethod.GRAD_CAM else self.grad_cam_pp()
 
 
-def activations(model: nn.Module, layer: nn.Module, images: Tensor, target: Target) -> Activations:
+def activations(
+    model: nn.Module, layer: nn.Module, images: Tensor, target: Target, clinical: Tensor | None = None
+) -> Activations:
     """Runs `model` on `images` (N, 3, H, W) and differentiates `target` by the output of `layer`.
+
+    Clinical values (N, k), for a model that sees them, are held fixed.
 
     The model is used as it stands (call `eval()` first: with batch statistics the images would not be independent) and
     left as it was, its parameters' `requires_grad` included.
@@ -85,7 +90,7 @@ def activations(model: nn.Module, layer: nn.Module, images: Tensor, target: Targ
     handle = layer.register_forward_hook(cut)
     try:
         with frozen(model), torch.enable_grad():
-            output = model(images)
+            output = logits_of(model, images, clinical)
             numbers = target(output)
             if len(kept) != 1:
                 raise SettingsError(f"The target layer runs {len(kept)} times in a pass", expected="once")
@@ -111,11 +116,12 @@ def glaucoma_evidence(sign: Tensor | None = None) -> Target:
     return target
 
 
-def find_layer(model: nn.Module, name: str, images: Tensor) -> tuple[str, nn.Module]:
+def find_layer(model: nn.Module, name: str, images: Tensor, clinical: Tensor | None = None) -> tuple[str, nn.Module]:
     """The layer to explain, with its name.
 
     `auto` is the last to finish among those that give a map of more than one cell: for timm's EfficientNets that is
-    `bn2`, for ResNets `layer4`. It is found by running `images` (N, 3, H, W), with H = W, once.
+    `bn2`, for ResNets `layer4`; where the model sees clinical values too, `image.` stands before it. It is found by
+    running `images` (N, 3, H, W), with H = W, and their clinical values (N, k) once.
 
     Raises:
         NoSpatialMapError: `auto`, and no layer gives a map (a network of tokens).
@@ -131,7 +137,7 @@ def find_layer(model: nn.Module, name: str, images: Tensor) -> tuple[str, nn.Mod
                 remedy="correct target_layer, or set it to auto",
             )
         return name, modules[name]
-    maps = _spatial_maps(model, images)
+    maps = _spatial_maps(model, images, clinical)
     if not maps:
         raise NoSpatialMapError(
             f"{type(model).__name__} ends in no map of shape (images, channels, height, width)",
@@ -141,7 +147,7 @@ def find_layer(model: nn.Module, name: str, images: Tensor) -> tuple[str, nn.Mod
     return maps[-1]
 
 
-def _spatial_maps(model: nn.Module, images: Tensor) -> list[tuple[str, nn.Module]]:
+def _spatial_maps(model: nn.Module, images: Tensor, clinical: Tensor | None) -> list[tuple[str, nn.Module]]:
     """Name and module of every square map, in the order of finishing; none where tokens come after the last."""
     seen: list[tuple[str, nn.Module]] = []
 
@@ -159,7 +165,7 @@ def _spatial_maps(model: nn.Module, images: Tensor) -> list[tuple[str, nn.Module
     handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules() if name]
     try:
         with torch.no_grad():
-            model(images)
+            logits_of(model, images, clinical)
     finally:
         for handle in handles:
             handle.remove()

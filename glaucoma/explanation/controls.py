@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from glaucoma.evaluation.segmentation import Mask, equivalent_diameter_px
+from glaucoma.models.fusion import ClinicalFusion
 from glaucoma.training.build import build_model
 from glaucoma.training.spec import ExperimentSpec
 
@@ -22,11 +23,20 @@ _TURNS = ((-1, 0, 0, -1), (0, -1, 1, 0), (0, 1, -1, 0))
 """Half a turn about the centre of the field of view, then a quarter turn either way, as (yy, yx, xy, xx)."""
 
 
-def untrained(spec: ExperimentSpec, seed: int) -> nn.Module:
-    """The spec's network with fresh weights, in eval mode; the global random state is left as it was."""
+def untrained(spec: ExperimentSpec, seed: int, scaled_as: nn.Module | None = None) -> nn.Module:
+    """The spec's network with fresh weights, in eval mode; the global random state is left as it was.
+
+    Args:
+        scaled_as: The trained network. Where it sees clinical values, the fresh one standardises them in the same way:
+            years and mmHg as they come would drown the photograph.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_model(spec, pretrained=False).eval()
+        model = build_model(spec, pretrained=False).eval()
+    if isinstance(model, ClinicalFusion) and isinstance(scaled_as, ClinicalFusion):
+        model.clinical_mean.copy_(scaled_as.clinical_mean)
+        model.clinical_std.copy_(scaled_as.clinical_std)
+    return model
 
 
 def hide(image: NDArray[np.uint8], place: Mask, field: Mask) -> NDArray[np.uint8]:

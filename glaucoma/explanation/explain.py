@@ -32,6 +32,7 @@ from glaucoma.provenance import Built
 from glaucoma.schema import Split, Task
 from glaucoma.training.data import PreparedData, open_prepared
 from glaucoma.training.experiment import Experiment
+from glaucoma.training.spec import ExperimentSpec
 from glaucoma.workspace import Workspace
 
 EXPLANATION_NAME = "explanation.json"
@@ -175,19 +176,22 @@ def _classification(job: _Job) -> _Found:
     from glaucoma.explanation.cam import NoSpatialMapError, find_layer
     from glaucoma.explanation.controls import untrained
     from glaucoma.explanation.pictures import draw_classification
-    from glaucoma.training.data import model_input
+    from glaucoma.training.data import clinical_input, model_input
     from glaucoma.training.predict import load_model
 
     settings, name = job.settings, job.experiment.experiment_id
     model, spec = load_model(job.experiment, job.device)
     probe = model_input(job.data.images[job.rows[:1]], spec).to(job.device)
+    clinical = clinical_input(job.data.manifest, job.rows[:1], spec)
     try:
-        layer_name, layer = find_layer(model, settings.target_layer, probe)
+        layer_name, layer = find_layer(
+            model, settings.target_layer, probe, None if clinical is None else clinical.to(job.device)
+        )
     except NoSpatialMapError as error:
         return _unexplained(job, error)
     control = None
     if settings.controls:
-        fresh = untrained(spec, settings.seed).to(job.device)
+        fresh = untrained(spec, settings.seed, scaled_as=model).to(job.device)
         control = (fresh, dict(fresh.named_modules())[layer_name])
     explained = Explained(model, layer, spec, job.data, job.fields, settings, job.device, control)
     chosen = choose_rows(job.data, job.rows, settings.max_images, settings.seed)
@@ -212,7 +216,7 @@ def _classification(job: _Job) -> _Found:
             "undefined": sum(one.relevance is not None and one.relevance.reason is not None for one in maps),
             "overlays": len(overlays),
         },
-        notes=_notes(len(job.rows), len(maps), with_disc),
+        notes=_notes(len(job.rows), len(maps), with_disc, spec),
     )
 
 
@@ -223,11 +227,15 @@ def _unexplained(job: _Job, why: ArcError) -> _Found:
     return _Found(None, None, None, {"dri": none}, [], counts, [str(why)])
 
 
-def _notes(images: int, explained: int, with_disc: int) -> list[str]:
+def _notes(images: int, explained: int, with_disc: int, spec: ExperimentSpec) -> list[str]:
     notes = [
         "Called glaucoma means a probability above 0.5, where the evidence that a map shows changes its sign; the "
         "evaluation's threshold may be another."
     ]
+    if spec.clinical:
+        notes.append(
+            f"The network also sees {', '.join(spec.clinical)}: what they say is part of each logit and of no map."
+        )
     if explained < images:
         notes.append(f"{explained} of {images} images were explained (max_images), each label by its share.")
     if not with_disc:

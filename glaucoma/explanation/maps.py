@@ -15,8 +15,9 @@ from glaucoma.explanation.cam import Activations, activations, glaucoma_evidence
 from glaucoma.explanation.controls import elsewhere, hide
 from glaucoma.explanation.dri import QUADRANTS, REGIONS, Relevance, relevance
 from glaucoma.explanation.settings import CamMethod, ExplainedClass, ExplainSettings
+from glaucoma.models.fusion import logits_of
 from glaucoma.schema import Column, Label, MaskValue, StructureState
-from glaucoma.training.data import PreparedData, model_input
+from glaucoma.training.data import PreparedData, clinical_input, model_input
 from glaucoma.training.spec import ExperimentSpec
 
 _MEASURES = ("lift", "dri_of_ceiling", "ceiling", "disc_area_share", "rank_accuracy", "pointing_hit", "hot_iou")
@@ -62,12 +63,18 @@ class Explained:
         for start in range(0, len(rows), self.settings.batch_size):
             chosen = rows[start : start + self.settings.batch_size]
             inputs = model_input(self.data.images[chosen], self.spec).to(self.device)
-            yield from self._batch(chosen, inputs)
+            yield from self._batch(chosen, inputs, self._clinical(chosen))
 
-    def _batch(self, chosen: NDArray[np.int64], inputs: torch.Tensor) -> Iterator[ImageMap]:
-        found = self._activations(self.model, self.layer, inputs)
+    def _clinical(self, chosen: NDArray[np.int64]) -> torch.Tensor | None:
+        clinical = clinical_input(self.data.manifest, chosen, self.spec)
+        return None if clinical is None else clinical.to(self.device)
+
+    def _batch(
+        self, chosen: NDArray[np.int64], inputs: torch.Tensor, clinical: torch.Tensor | None
+    ) -> Iterator[ImageMap]:
+        found = self._activations(self.model, self.layer, inputs, clinical)
         heats = self._heats(found)
-        control = self._heats(self._activations(*self.control, inputs)) if self.control else None
+        control = self._heats(self._activations(*self.control, inputs, clinical)) if self.control else None
         logits = found.output.flatten().double().numpy()
         for place, index in enumerate(chosen):
             heat = {method: maps[place] for method, maps in heats.items()}
@@ -86,10 +93,12 @@ class Explained:
                 row["reason"] = "no disc mask"
             yield ImageMap(int(index), heat[self.settings.method], row, known)
 
-    def _activations(self, model: nn.Module, layer: nn.Module, inputs: torch.Tensor) -> Activations:
+    def _activations(
+        self, model: nn.Module, layer: nn.Module, inputs: torch.Tensor, clinical: torch.Tensor | None
+    ) -> Activations:
         always = self.settings.explained_class is ExplainedClass.GLAUCOMA
         sign = torch.ones(len(inputs)) if always else None
-        return activations(model, layer, inputs, glaucoma_evidence(sign))
+        return activations(model, layer, inputs, glaucoma_evidence(sign), clinical)
 
     @staticmethod
     def _heats(found: Activations) -> dict[CamMethod, NDArray[np.float32]]:
@@ -133,9 +142,10 @@ class Explained:
             return {}
         other = elsewhere(disc, inside)
         places = [disc] if other is None else [disc, other]
-        inputs = model_input(np.stack([hide(image, place, inside) for place in places]), self.spec)
+        inputs = model_input(np.stack([hide(image, place, inside) for place in places]), self.spec).to(self.device)
+        clinical = self._clinical(np.repeat(np.int64(index), len(places)))
         with torch.inference_mode():
-            hidden = self.model(inputs.to(self.device)).float().flatten().cpu().tolist()
+            hidden = logits_of(self.model, inputs, clinical).float().flatten().cpu().tolist()
         sign = 1 if self.explained_class(logit) is Label.GLAUCOMA else -1
         names = ("evidence_lost_disc", "evidence_lost_elsewhere")
         return {name: sign * (logit - value) for name, value in zip(names, hidden, strict=False)}

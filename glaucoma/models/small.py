@@ -20,6 +20,8 @@ def _stage(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 class SmallCnn(nn.Module):
     """Four strided stages, average pooling, one logit: (N, 3, H, W) -> (N, 1). About 100,000 weights."""
 
+    classifier: nn.Module
+
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
         super().__init__()
         stages: list[nn.Module] = []
@@ -28,7 +30,12 @@ class SmallCnn(nn.Module):
             stages.append(_stage(previous, width, stride=2))
             previous = width
         self.features = nn.Sequential(*stages)
+        self.num_features = previous
         self.classifier = nn.Linear(previous, 1)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new head of so many outputs; 0: none, and the network gives its pooled features (N, num_features)."""
+        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.features(images)

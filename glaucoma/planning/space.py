@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from glaucoma.planning.settings import Rules
 from glaucoma.schema import Task
 from glaucoma.settings import Settings
-from glaucoma.training.settings import ClassificationLoss, SegmentationLoss
+from glaucoma.training.loss_settings import ClassificationLoss, SegmentationLoss
 from glaucoma.training.spec import ExperimentSpec
 
 Value = float | int | str | bool
@@ -125,7 +125,8 @@ class SearchSpace(Settings):
 def default_space(base: ExperimentSpec, rules: Rules | None = None) -> SearchSpace:
     """The space around `base`: a decade of learning rate each way, weight decay, augmentation, batch, loss.
 
-    Batch sizes are half, the same and double; the losses are all of the task's. No value in it breaks a rule by itself.
+    Batch sizes are half, the same and double; the losses are all of the task's that take the base's loss options, which
+    at their defaults are all. No value in it breaks a rule by itself.
     """
     rules = rules or Rules()
     low, high = rules.learning_rate
@@ -144,7 +145,7 @@ def default_space(base: ExperimentSpec, rules: Rules | None = None) -> SearchSpa
         found["weight_decay"] = Range(low=decays[0], high=decays[1], log=True)
     if sizes:
         found["batch_size"] = Choice(values=sizes)
-    found["loss"] = Choice(values=tuple(str(loss) for loss in losses))
+    found["loss"] = Choice(values=tuple(str(loss) for loss in losses if not base.loss_options.idle(loss)))
     return SearchSpace(dimensions=found)
 
 

@@ -28,6 +28,7 @@ SPLIT_AND_LABEL = "split_and_label"
 _READING_SHARE = 0.85
 _UNCHANGED = (
     Column.LABEL, Column.SPLIT, Column.GROUP, Column.PATIENT_ID, Column.EYE, Column.SITE, Column.SHA256,
+    Column.AGE_YEARS, Column.IOP_MMHG,
 )  # fmt: skip
 _MIN_FIELD_SHARE = 0.2
 _SCALE_TOLERANCE = 1e-6

@@ -21,6 +21,8 @@ def build_model(
 ) -> nn.Module:
     """The spec's network, new or with pretrained weights, on the CPU.
 
+    It is called with images; with `spec.clinical` it is a `ClinicalFusion`, called with images and clinical values.
+
     Args:
         workspace: Where weights are looked for; not needed without them.
         pretrained: Overrides the spec, for a network that a checkpoint fills anyway.
@@ -28,6 +30,7 @@ def build_model(
     Raises:
         UnknownModelError: No such network.
         WeightsUnavailableError: No fitting weights, or the named file is no longer the one of the spec.
+        SettingsError: The network does not serve for this input, or cannot be joined with clinical values.
     """
     wanted = spec.pretrained if pretrained is None else pretrained
     weights_dir = workspace.weights if workspace is not None else None
@@ -41,13 +44,18 @@ def build_model(
             weights_path=spec.weights_path,
             weights_dir=weights_dir,
         )
-    return build_classifier(
+    classifier = build_classifier(
         spec.model,
         pretrained=wanted,
         weights_path=spec.weights_path,
         weights_dir=weights_dir,
         input_px=spec.input_px,
     )
+    if not spec.clinical:
+        return classifier
+    from glaucoma.models.fusion import ClinicalFusion
+
+    return ClinicalFusion(classifier, spec.clinical)
 
 
 def _require_same_weights(spec: ExperimentSpec) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -120,6 +121,15 @@ def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads:
     )
 
 
+def clinical_values(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> Floats:
+    """(n, k) float32 of the manifest's `rows`, a column for each of `spec.clinical`; NaN where it states nothing."""
+    import pandas as pd
+
+    chosen = manifest.iloc[rows]
+    columns = [pd.to_numeric(chosen[str(name)].replace("", None)).to_numpy(np.float32) for name in spec.clinical]
+    return np.stack(columns, axis=1) if columns else np.empty((len(chosen), 0), np.float32)
+
+
 def require_trainable(train: Arrays, val: Arrays, spec: ExperimentSpec, left_out: dict[str, int]) -> None:
     """`DatasetError` unless there is something to learn from and something to choose by."""
     counts = f"{len(train)} for training and {len(val)} for validation (left out: {left_out or 'none'})"
@@ -162,6 +172,13 @@ def model_input(images: Bytes, spec: ExperimentSpec) -> torch.Tensor:
 
     resized = _resized(images, np.arange(len(images)), spec.input_px, nearest=False, threads=1)
     return normalise(to_input(torch.from_numpy(resized)))
+
+
+def clinical_input(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> torch.Tensor | None:
+    """What the spec's network takes beside `model_input`: `clinical_values`, or None where it takes none."""
+    import torch
+
+    return torch.from_numpy(clinical_values(manifest, rows, spec)) if spec.clinical else None
 
 
 def _resized(source: Bytes, rows: Any, side_px: int, *, nearest: bool, threads: int) -> Bytes:

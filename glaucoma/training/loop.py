@@ -23,7 +23,7 @@ from glaucoma.training.checkpoints import BEST, Checkpoints
 from glaucoma.training.data import load_arrays, open_prepared, require_trainable
 from glaucoma.training.device import choose_device, configure, held, memory_mb, uses_bfloat16
 from glaucoma.training.experiment import CheckpointRecord, Experiment, Metadata
-from glaucoma.training.losses import LOSSES
+from glaucoma.training.losses import make_loss
 from glaucoma.training.optimization import learning_rate, parameter_groups
 from glaucoma.training.progress_log import ProgressWriter
 from glaucoma.training.sampling import Indices, batches, epoch_order, step_seed
@@ -108,7 +108,7 @@ class Trainer:
         require_trainable(train, val, spec, self.left_out)
         self.labels = train.labels if spec.balanced_sampling else None
         self.train, self.val = Batches.of(train, device), Batches.of(val, device)
-        self.loss = LOSSES[spec.loss]
+        self.loss = make_loss(spec, train.labels)
         self.batches_per_epoch = len(batches(self._order(0), spec.batch_size))
         self.checkpoints = Checkpoints(experiment.checkpoints)
         saved = self.checkpoints.load_last(experiment.note)

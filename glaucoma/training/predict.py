@@ -10,7 +10,7 @@ import numpy as np
 
 from glaucoma.errors import IntegrityError, SettingsError
 from glaucoma.schema import Column, Label, Split, Task
-from glaucoma.training.data import PreparedData, model_input, open_prepared
+from glaucoma.training.data import PreparedData, clinical_input, model_input, open_prepared
 from glaucoma.training.experiment import Experiment
 from glaucoma.training.spec import ExperimentSpec
 from glaucoma.workspace import Workspace
@@ -32,7 +32,9 @@ class SegmentationPrediction:
 
 
 def load_model(experiment: Experiment, device: str = "cpu") -> tuple[torch.nn.Module, ExperimentSpec]:
-    """The best checkpoint's model in eval mode on `device`, and its spec; `data.model_input` makes its input.
+    """The best checkpoint's model in eval mode on `device`, and its spec.
+
+    `data.model_input` and `data.clinical_input` make what it takes, `models.fusion.logits_of` calls it.
 
     Raises:
         IntegrityError: The checkpoint is missing, damaged, or not the one that the metadata name.
@@ -62,13 +64,17 @@ def predict_classification(
     import pandas as pd
     import torch
 
+    from glaucoma.models.fusion import logits_of
+
     spec, data, rows = _open(experiment, workspace, split, Task.CLASSIFICATION)
     model, _ = load_model(experiment, device)
     logits: list[float] = []
     with torch.inference_mode():
         for chosen in _chunks(rows, batch_size):
             inputs = model_input(data.images[chosen], spec).to(device)
-            logits.extend(model(inputs).float().flatten().cpu().tolist())
+            clinical = clinical_input(data.manifest, chosen, spec)
+            found = logits_of(model, inputs, None if clinical is None else clinical.to(device))
+            logits.extend(found.float().flatten().cpu().tolist())
     values = np.asarray(logits, dtype=np.float64)
     manifest = data.manifest.iloc[rows]
     return pd.DataFrame(

@@ -8,45 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from glaucoma.settings import PresetBool, Settings, UserPath, by_preset
-
-
-class ClassificationLoss(StrEnum):
-    """Losses of the one glaucoma logit."""
-
-    FOCAL = "focal"
-    CROSS_ENTROPY = "cross_entropy"
-
-
-class SegmentationLoss(StrEnum):
-    """Losses of the disc and cup channels; `a_b` is the sum of two, the second by `second_weight`."""
-
-    DICE = "dice"
-    DICE_FOCAL = "dice_focal"
-    DICE_CE = "dice_ce"
-    TVERSKY = "tversky"
-    TVERSKY_FOCAL = "tversky_focal"
-    LOVASZ = "lovasz"
-    LOVASZ_CE = "lovasz_ce"
-    DICE_BOUNDARY = "dice_boundary"
-
-
-class LossOptions(Settings):
-    """What the losses take; each says which of them it concerns."""
-
-    class_weighted: bool = Field(
-        default=False,
-        description="Classification: weigh both classes by the inverse of their number among the training images.",
-    )
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Classification: the targets 0 and 1 are moved this far towards 1/2."
-    )
-    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="focal: how little what is easy counts.")
-    tversky_beta: float = Field(
-        default=0.7, gt=0, lt=1, description="tversky: weight of what is missed; of what is found wrongly: 1 - beta."
-    )
-    second_weight: float = Field(
-        default=1.0, gt=0, le=100, description="Segmentation losses of two terms: weight of the second."
-    )
+from glaucoma.training.loss_settings import ClassificationLoss, LossOptions, SegmentationLoss, require_effect
 
 
 class AugmentSettings(Settings):
@@ -286,4 +248,10 @@ class TrainSettings(Settings):
         named = [n for n in ("weights_path", "segmentation_weights_path") if getattr(self, n) is not None]
         if named and not self.pretrained:
             raise ValueError(f"{' and '.join(named)} would have no effect: pretrained is off")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_options_are_used(self) -> Self:
+        losses = (str(self.classification_loss), str(self.segmentation_loss))
+        require_effect(self.loss_options, losses, balanced_sampling=bool(self.balanced_sampling))
         return self

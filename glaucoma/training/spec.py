@@ -12,15 +12,8 @@ from glaucoma.errors import SettingsError, WeightsUnavailableError, problems
 from glaucoma.provenance import digest, file_sha256
 from glaucoma.schema import Task
 from glaucoma.settings import Settings
-from glaucoma.training.settings import (
-    AugmentSettings,
-    ClassificationLoss,
-    ClinicalValue,
-    ExecutionSettings,
-    LossOptions,
-    SegmentationLoss,
-    TrainSettings,
-)
+from glaucoma.training.loss_settings import ClassificationLoss, LossOptions, SegmentationLoss, require_effect
+from glaucoma.training.settings import AugmentSettings, ClinicalValue, ExecutionSettings, TrainSettings
 
 __all__ = [
     "ExecutionSettings",
@@ -81,6 +74,7 @@ class ExperimentSpec(Settings):
         known = [str(name) for name in _LOSSES[self.task]]
         if self.loss not in known:
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(known)}, the losses of {self.task}")
+        require_effect(self.loss_options, (self.loss,), balanced_sampling=self.balanced_sampling)
         if len(set(self.clinical)) < len(self.clinical):
             raise ValueError(f"clinical names a value twice: {', '.join(self.clinical)}")
         if self.task is Task.SEGMENTATION and self.clinical:
@@ -136,6 +130,8 @@ def spec_from(settings: TrainSettings, task: Task, dataset: str, prepared_key: s
         "seed": settings.seed,
     }
     values.update(overrides)
+    if "loss_options" not in overrides:  # one form for both tasks: each experiment takes what concerns its loss
+        values["loss_options"] = settings.loss_options.used_by(values["loss"])
     path = values["weights_path"]
     if values["pretrained"] and path is not None and values.get("weights_sha256") is None:
         values["weights_sha256"] = _weights_sha256(Path(path))

@@ -54,6 +54,7 @@ def make_prepared(workspace: Workspace, name: str = "eyes", *, masks: bool = Tru
                     "sha256": f"{len(rows):064x}",
                     "disc_state": "present" if masks else "not_visible",
                     "cup_state": ("absent" if disc_only else "present") if masks else "not_visible",
+                    "age_years": "" if patient == 4 else str(40 + patient),
                 }
                 | dict.fromkeys(["crop_x_px", "crop_y_px"], 0.0)
                 | dict.fromkeys(["crop_width_px", "crop_height_px"], 64.0)
@@ -66,25 +67,30 @@ def make_prepared(workspace: Workspace, name: str = "eyes", *, masks: bool = Tru
     return folder
 
 
-def make_experiment(workspace: Workspace, task: Task, *, dataset: str = "eyes", steps: int = 25) -> Experiment:
+def make_experiment(
+    workspace: Workspace, task: Task, *, dataset: str = "eyes", steps: int = 25, clinical: tuple[str, ...] = ()
+) -> Experiment:
     """A small network after a few steps on the training split, saved as training saves it."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
+    from glaucoma.models.fusion import ClinicalFusion, logits_of
     from glaucoma.schema import Split
     from glaucoma.training.build import build_model
     from glaucoma.training.checkpoints import BEST, Checkpoints
-    from glaucoma.training.data import model_input, open_prepared
+    from glaucoma.training.data import clinical_input, model_input, open_prepared
 
     names = {"classifier": "small_cnn", "encoder": "small_unet", "decoder_channels": (16, 16, 12, 8, 8)}
     settings = TrainSettings.for_preset("smoke", **names)
-    spec = spec_from(settings, task, dataset, KEY, input_px=64)
+    spec = spec_from(settings, task, dataset, KEY, input_px=64, clinical=clinical)
     experiment = create_experiment(spec, workspace)
     torch.manual_seed(0)
     model = build_model(spec, pretrained=False).train()
     data = open_prepared(spec, workspace)
     rows = data.rows(task, Split.TRAIN)
-    inputs = model_input(data.images[rows], spec)
+    inputs, values = model_input(data.images[rows], spec), clinical_input(data.manifest, rows, spec)
+    if isinstance(model, ClinicalFusion) and values is not None:
+        model.set_clinical_scale(values.numpy())
     if task is Task.CLASSIFICATION:
         truth = torch.tensor((data.manifest["label"].to_numpy()[rows] == "glaucoma")[:, None]).float()
     else:
@@ -93,7 +99,7 @@ def make_experiment(workspace: Workspace, task: Task, *, dataset: str = "eyes", 
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):
         optimizer.zero_grad()
-        binary_cross_entropy_with_logits(model(inputs), truth).backward()
+        binary_cross_entropy_with_logits(logits_of(model, inputs, values), truth).backward()
         optimizer.step()
     saved = Checkpoints(experiment.checkpoints)
     sha256 = saved.save_best({"experiment_id": experiment.experiment_id, "model": model.state_dict()})
@@ -116,6 +122,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def classifier(workspace: Workspace) -> Experiment:
     return make_experiment(workspace, Task.CLASSIFICATION)
+
+
+@pytest.fixture(scope="module")
+def fused_classifier(workspace: Workspace) -> Experiment:
+    """A classifier that sees the age beside the photograph."""
+    return make_experiment(workspace, Task.CLASSIFICATION, clinical=("age_years",))
 
 
 @pytest.fixture(scope="module")

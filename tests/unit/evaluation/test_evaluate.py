@@ -39,6 +39,31 @@ def test_a_classifiers_metrics_are_those_of_its_predictions_file(workspace: Work
     json.loads((folder / "metrics.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} in JSON"))
 
 
+def test_a_network_that_sees_clinical_values_is_measured_with_them(
+    workspace: Workspace, fused_classifier: Experiment
+) -> None:
+    import torch
+
+    from glaucoma.training.data import clinical_values, model_input, open_prepared
+    from glaucoma.training.predict import load_model
+
+    evaluate(fused_classifier, workspace, SETTINGS, device="cpu")
+    table = pd.read_csv(fused_classifier.results / "val" / "predictions.csv").set_index("image_id")
+    model, spec = load_model(fused_classifier)
+    data = open_prepared(spec, workspace)
+    rows = np.flatnonzero(data.manifest["image_id"].isin(table.index))
+    ages = clinical_values(data.manifest, rows, spec)
+    assert np.isnan(ages).any()
+    assert not np.isnan(ages).all()
+    with torch.inference_mode():
+        inputs = model_input(data.images[rows], spec)
+        said = torch.sigmoid(model(inputs, torch.from_numpy(ages)))[:, 0].numpy()
+        other = torch.sigmoid(model(inputs, torch.from_numpy(ages + 20)))[:, 0].numpy()
+    found = table.loc[data.manifest["image_id"].iloc[rows], "probability"].to_numpy()
+    np.testing.assert_allclose(found, said, atol=1e-5)
+    assert np.abs(found - other)[~np.isnan(ages[:, 0])].min() > 1e-6
+
+
 def test_every_metric_has_an_interval_that_holds_it_or_says_why_not(
     workspace: Workspace, classifier: Experiment
 ) -> None:

@@ -14,5 +14,6 @@ _spec.loader.exec_module(_fixtures)
 
 workspace = _fixtures.workspace
 classifier = _fixtures.classifier
+fused_classifier = _fixtures.fused_classifier
 segmenter = _fixtures.segmenter
 without_masks = _fixtures.without_masks

@@ -142,6 +142,27 @@ def test_after_global_pooling_and_a_linear_head_the_map_sums_to_the_logit_less_i
     torch.testing.assert_close(found.grad_cam().sum(dim=(1, 2)), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_map_shows_the_photographs_part_of_the_logit_whatever_the_clinical_values(images: torch.Tensor) -> None:
+    from glaucoma.models.fusion import ClinicalFusion
+    from glaucoma.models.small import SmallCnn
+
+    torch.manual_seed(0)
+    model = ClinicalFusion(SmallCnn(), ["age_years"]).eval()
+    ages = torch.tensor([[0.5], [-1.0], [2.0], [float("nan")], [0.0]])
+    name, layer = find_layer(model, "auto", images, ages)
+    assert name == "image.features"
+    found = activations(model, layer, images, glaucoma_evidence(torch.ones(5)), ages)
+    with torch.no_grad():
+        torch.testing.assert_close(found.output, model(images, ages))
+    other = activations(model, layer, images, glaucoma_evidence(torch.ones(5)), ages + 3)
+    torch.testing.assert_close(found.grad_cam(), other.grad_cam())
+    assert not torch.allclose(found.output, other.output)
+    weights = model.classifier.weight[0, :96].detach()
+    torch.testing.assert_close(
+        found.grad_cam().sum(dim=(1, 2)), model.image(images).detach() @ weights, atol=1e-5, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "layer", "cells"),
     [("efficientnet_b0", "bn2", 2), ("resnet18", "layer4", 2), ("lcnet_050", "blocks", 2), ("convnext_atto", None, 2)],

@@ -69,6 +69,37 @@ def test_hiding_the_disc_changes_the_logit_by_what_the_table_says(workspace: Wor
     assert one["evidence_lost_disc"] == pytest.approx(sign * (one["logit"] - logit), abs=1e-4)
 
 
+def test_a_network_that_sees_clinical_values_is_explained_with_them_held_fixed(
+    workspace: Workspace, fused_classifier: Experiment
+) -> None:
+    from glaucoma.models.fusion import ClinicalFusion
+    from glaucoma.training.data import clinical_input, model_input
+    from glaucoma.training.predict import load_model, predict_classification
+
+    found = explain(fused_classifier, workspace, SETTINGS, device="cpu")
+    table = pd.read_csv(fused_classifier.visualizations / "val" / "dri.csv").set_index("image_id")
+    assert found.layer == "image.features"
+    assert found.dri.value == pytest.approx(table["dri"].mean())
+    assert any("age_years" in note for note in found.notes)
+    predicted = predict_classification(fused_classifier, workspace, Split.VAL).set_index("image_id")
+    np.testing.assert_allclose(table["logit"], predicted.loc[table.index, "logit"], atol=1e-4)
+    assert table["dri_untrained"].notna().any()
+
+    model, spec = load_model(fused_classifier)
+    assert isinstance(model, ClinicalFusion)
+    fresh = untrained(spec, 0, scaled_as=model)
+    assert torch.equal(fresh.get_buffer("clinical_mean"), model.clinical_mean)
+    data = open_prepared(spec, workspace)
+    name = table.index[-1]
+    index = data.manifest.index[data.manifest["image_id"] == name][0]
+    field = np.load(workspace.prepared("eyes") / spec.prepared_key / "fields.npy")[index]
+    image = hide(np.asarray(data.images[index]), (data.masks[index] >= 1) & field, field)
+    with torch.no_grad():
+        logit = float(model(model_input(image[None], spec), clinical_input(data.manifest, [index], spec)))
+    sign = 1 if table.loc[name, "explained_class"] == "glaucoma" else -1
+    assert table.loc[name, "evidence_lost_disc"] == pytest.approx(sign * (table.loc[name, "logit"] - logit), abs=1e-4)
+
+
 def test_without_masks_the_maps_are_made_and_the_share_says_why_it_is_missing(
     without_masks: tuple[Workspace, Callable[[], Experiment]],
 ) -> None:

@@ -12,6 +12,7 @@ from glaucoma.planning.space import Choice, SearchSpace, default_space
 from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import Novelty
 from glaucoma.schema import Task
+from glaucoma.training.loss_settings import LossOptions, SegmentationLoss
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 
 Remember = Callable[..., LedgerExperiment]
@@ -190,7 +191,23 @@ def test_segmentation_is_planned_the_same_way(ledger: Ledger, base: ExperimentSp
     spec = base.model_copy(
         update={"task": Task.SEGMENTATION, "loss": "dice", "model": "resnet18", "input_px": 128, "batch_size": 8}
     )
-    assert {p.spec.loss for p in ask(ledger, spec, 8)} == {"dice", "dice_focal", "dice_ce"}
+    proposals = ask(ledger, spec, 24)
+    assert len(proposals) == 24
+    assert {p.spec.loss for p in proposals} == {str(loss) for loss in SegmentationLoss}
+
+
+def test_only_losses_that_take_the_bases_options_are_proposed(ledger: Ledger, base: ExperimentSpec) -> None:
+    values = base.model_dump() | {
+        "task": Task.SEGMENTATION,
+        "model": "resnet18",
+        "loss": "tversky",
+        "loss_options": LossOptions(tversky_beta=0.8),
+        "balanced_sampling": False,
+    }
+    spec = ExperimentSpec.model_validate(values)
+    proposals = ask(ledger, spec, 6)
+    assert {p.spec.loss for p in proposals} == {"tversky", "tversky_focal"}
+    assert {p.spec.loss_options.tversky_beta for p in proposals} == {0.8}
 
 
 def test_a_base_of_another_question_is_a_mistake_of_the_caller(ledger: Ledger, base: ExperimentSpec) -> None:

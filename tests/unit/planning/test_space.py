@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from glaucoma.errors import SettingsError
 from glaucoma.planning.novelty import due
 from glaucoma.planning.settings import PlanSettings, Rules, load_rules
-from glaucoma.planning.space import Choice, Range, SearchSpace, default_space, widened
+from glaucoma.planning.space import Choice, Dimension, Range, SearchSpace, default_space, widened
 from glaucoma.records.words import Novelty
+from glaucoma.training.loss_settings import ClassificationLoss, SegmentationLoss
 from glaucoma.training.spec import ExperimentSpec
 
 
@@ -18,6 +19,16 @@ def test_the_default_space_holds_its_base(base: ExperimentSpec) -> None:
     space = default_space(base)
     assert set(space.dimensions) == {"learning_rate", "weight_decay", "augment", "batch_size", "loss"}
     assert space.holds(space.point(base))
+
+
+def test_the_losses_are_all_that_take_the_bases_options(base: ExperimentSpec) -> None:
+    def losses(**changes: object) -> Dimension:
+        return default_space(ExperimentSpec.model_validate({**base.model_dump(), **changes})).dimensions["loss"]
+
+    assert losses() == Choice(values=tuple(str(loss) for loss in ClassificationLoss))
+    assert losses(loss="focal", loss_options={"focal_gamma": 3.0}) == Choice(values=("focal",))
+    segmentation = {"task": "segmentation", "model": "resnet18", "loss": "dice"}
+    assert losses(**segmentation) == Choice(values=tuple(str(loss) for loss in SegmentationLoss))
 
 
 def test_rules_narrow_the_default_space(base: ExperimentSpec) -> None:
