@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from glaucoma.errors import (
     DiskSpaceError,
     GpuMemoryError,
+    InputError,
     IntegrityError,
     NotFoundError,
     SettingsError,
@@ -24,11 +24,13 @@ from glaucoma.errors import (
     is_retryable,
 )
 from glaucoma.planning.settings import RuleBrokenError
-from glaucoma.training import child, supervise
+from glaucoma.training import child
 from glaucoma.training.checkpoints import Checkpoints
 from glaucoma.training.experiment import Status, create_experiment, list_experiments
+from glaucoma.training.outcome import End, raise_for
 from glaucoma.training.progress_log import ProgressWriter, read_progress
 from glaucoma.training.settings import Device
+from glaucoma.training.stopping import StopRequests
 from glaucoma.training.supervise import is_complete, train
 from glaucoma.workspace import Workspace
 
@@ -206,7 +208,7 @@ def test_a_missing_dataset_starts_no_child(spec, workspace, execution):
 
 
 def test_a_child_that_crashes_leaves_its_last_lines_in_the_error(spec, workspace, execution, monkeypatch):
-    monkeypatch.setattr("glaucoma.training.supervise.sys.executable", "/bin/false")
+    monkeypatch.setattr("glaucoma.training.ranks.sys.executable", "/bin/false")
     with pytest.raises(TransientError, match="ended with exit code 1"):
         train(spec, workspace, execution)
 
@@ -232,7 +234,7 @@ def test_a_full_disk_is_told_as_that(spec, workspace, execution):
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), GpuMemoryError),
         (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), TransientError),
-        (RuleBrokenError("of a class that the parent need not know"), supervise.errors.InputError),
+        (RuleBrokenError("of a class that the parent need not know"), InputError),
     ],
 )
 def test_what_the_child_meets_is_what_the_parent_raises(spec, workspace, execution, monkeypatch, error, kind):
@@ -241,7 +243,8 @@ def test_what_the_child_meets_is_what_the_parent_raises(spec, workspace, executi
 
     monkeypatch.setattr("glaucoma.training.loop.run_training", run_training)
     experiment = create_experiment(spec, workspace)
-    code = child._train(workspace.root, experiment.experiment_id, execution.model_dump_json(), threading.Event())
+    given = execution.model_dump_json()
+    code = child.train(workspace.root, experiment.experiment_id, given, StopRequests(), watched=True)
     with pytest.raises(kind) as raised:
-        supervise._raise_for(code, experiment)
+        raise_for([End(0, code)], experiment)
     assert type(raised.value) is kind
