@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = exit_of_storage(error, given.workspace.resolve())
         if code is None:
             raise
-        traceback.print_exc()
+        _trace()
         return code
 
 
@@ -95,7 +95,7 @@ def train(root: Path, name: str, execution: str, stop: StopRequests, *, watched:
     except (RuntimeError, MemoryError) as error:
         from glaucoma.training.gpu_errors import training_error
 
-        traceback.print_exc()
+        _trace()
         meant = training_error(error, images_at_once(experiment.spec, settings))
         if meant is not None:
             return _tell(meant, told)
@@ -158,6 +158,11 @@ def _run(
         run_training(experiment, workspace, execution, progress, stop)
     except StoppedError as error:
         raise _AskedError("The training was asked to stop by a signal", consequence="Its state is saved") from error
+
+
+def _trace() -> None:
+    with contextlib.suppress(OSError):  # the log's disk may be the one that is full
+        traceback.print_exc()
 
 
 def _tell(error: ArcError, path: Path) -> int:

@@ -129,8 +129,8 @@ class ProgressWriter:
         record = {"time": datetime.now(UTC).isoformat(), **_finite(fields)}
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         if not self._is_current():
-            self._handle.close()
-            self._handle = self._open()
+            gone, self._handle = self._handle, self._open()  # in this order: the new file gets another number
+            gone.close()
         if self._handle.write(line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
@@ -180,6 +180,8 @@ class ProgressReader:
     def _read(self) -> Iterator[TrainingProgress]:
         status = self._status()
         if status is None:
+            if not self.problem:  # removed: what comes in its place is read from the beginning
+                self._file, self._offset, self._lines = None, 0, _Lines()
             return
         file = (status.st_dev, status.st_ino)
         if file != self._file or status.st_size < self._offset:

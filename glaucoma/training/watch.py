@@ -55,7 +55,7 @@ class Watch:
                     ends += _newly_ended(ranks, ends, _LOOK_EVERY_S)
             if len(ends) == len(ranks) or any(end.code != Exit.COMPLETE for end in ends):
                 return "", ends
-            if limit := self._limit_passed():
+            if limit := self.limit_passed():
                 return limit, ends
 
     def pass_on(self) -> None:
@@ -82,7 +82,8 @@ class Watch:
         self.complaint = f"A part of progress.jsonl cannot be read{detail}. The training goes on"
         self.tell("unreadable", self.complaint)
 
-    def _limit_passed(self) -> str:
+    def limit_passed(self) -> str:
+        """What a person is to be told of the time limit that is passed; empty where none is."""
         now, execution = time.monotonic(), self._execution
         if now - self._moved > execution.stall_timeout_s:
             return f"made no progress for {execution.stall_timeout_s:g} s (stall_timeout_s)"
