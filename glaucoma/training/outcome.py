@@ -92,7 +92,7 @@ def _told_error(experiment: Experiment, rank: int) -> ArcError | None:
         with error_file(experiment, rank).open("rb") as handle:
             told = json.loads(handle.read(_LONGEST_TOLD_BYTES))
         kind, message = getattr(errors, told["class"], TrainingError), str(told["message"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     known = isinstance(kind, type) and issubclass(kind, ArcError)
     error: ArcError = kind(message) if known else TrainingError(message)

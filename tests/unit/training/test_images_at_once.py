@@ -13,11 +13,11 @@ from glaucoma.training.progress_log import read_progress
 from glaucoma.training.supervise import is_complete, train
 
 FITS = """
-    import torch
+    from glaucoma.errors import GpuMemoryError
     with (experiment.folder / "tried").open("a") as tried:
         tried.write(f"{execution.micro_batch_size}\\n")
     if execution.micro_batch_size is None or execution.micro_batch_size > LIMIT:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise GpuMemoryError("The GPU's memory does not hold them")
     if (experiment.folder / "tried").read_text().count("\\n") < STOP_BEFORE:
         os.kill(os.getpid(), signal.SIGKILL)
     finish(experiment)
@@ -53,7 +53,7 @@ def test_a_step_that_does_not_fit_is_halved_until_it_does_and_the_next_attempt_b
 def test_where_two_images_do_not_fit_the_training_has_failed_with_the_remedy(make_spec, workspace, execution, stand_in):
     stand_in(FITS.replace("LIMIT", "1").replace("STOP_BEFORE", "0"))
     spec = make_spec(batch_size=5)
-    with pytest.raises(GpuMemoryError, match="does not hold even 2 images at once.*Remedy: lower the input's side"):
+    with pytest.raises(GpuMemoryError, match=r"does not hold even 2 images at once.*Remedy: lower the input's side"):
         train(spec, workspace, execution)
     experiment = create_experiment(spec, workspace)
     assert tried(experiment) == [None, 2]

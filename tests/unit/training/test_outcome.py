@@ -86,7 +86,7 @@ def test_the_cause_is_told_the_first_ranks_before_others_and_else_that_of_the_fi
 def test_a_damaged_error_file_leaves_the_exit_code_and_the_log_to_tell(experiment, content):
     error_file(experiment).write_bytes(content)
     log_file(experiment).write_bytes(b"\xff the last words\n")
-    with pytest.raises(TransientError, match="ended with exit code 3; its last lines: .* the last words"):
+    with pytest.raises(TransientError, match=r"ended with exit code 3; its last lines: .* the last words"):
         raise_for([End(0, Exit.TOLD)], experiment)
 
 
