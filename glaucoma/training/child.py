@@ -26,7 +26,7 @@ from glaucoma.training.stopping import StopRequests, die_with_parent, tie_forks
 
 if TYPE_CHECKING:
     from glaucoma.training.experiment import Experiment
-    from glaucoma.training.progress_log import Progress
+    from glaucoma.training.progress_log import ProgressWriter
     from glaucoma.training.settings import ExecutionSettings
     from glaucoma.workspace import Workspace
 
@@ -84,7 +84,7 @@ def train(root: Path, name: str, execution: str, stop: StopRequests, *, watched:
     told.unlink(missing_ok=True)
     try:
         settings = _settings(execution)
-        progress: Progress = ProgressWriter(experiment.progress_path) if rank == 0 else SilentProgress()
+        progress = ProgressWriter(experiment.progress_path) if rank == 0 else SilentProgress()
         with contextlib.closing(progress), _kept_by_itself(experiment, workspace, rank, watched=watched):
             progress.write(event="begin", message="the training process has begun", pid=os.getpid())
             _run(experiment, workspace, settings, progress, stop)
@@ -149,7 +149,7 @@ def _run(
     experiment: Experiment,
     workspace: Workspace,
     execution: ExecutionSettings,
-    progress: Progress,
+    progress: ProgressWriter,
     stop: StopRequests,
 ) -> None:
     from glaucoma.training.loop import StoppedError, run_training  # imports torch: seconds

@@ -25,7 +25,7 @@ from glaucoma.training.device import choose_device, configure, held, memory_mb, 
 from glaucoma.training.experiment import CheckpointRecord, Experiment, Metadata
 from glaucoma.training.losses import LOSSES
 from glaucoma.training.optimization import learning_rate, parameter_groups
-from glaucoma.training.progress_log import Phase, Progress
+from glaucoma.training.progress_log import ProgressWriter
 from glaucoma.training.sampling import Indices, batches, epoch_order, step_seed
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.spec import ExperimentSpec
@@ -59,7 +59,7 @@ def run_training(
     experiment: Experiment,
     workspace: Workspace,
     execution: ExecutionSettings,
-    progress: Progress,
+    progress: ProgressWriter,
     should_stop: Callable[[float], bool],
 ) -> None:
     """Trains the experiment to its end, from its last good checkpoint where there is one.
@@ -77,7 +77,7 @@ def run_training(
     configure(device, execution.threads, deterministic=execution.deterministic)
 
     def wait() -> None:
-        progress.step(event="waiting", phase=Phase.WAITING, message="waiting for the GPU, which another training holds")
+        progress.step(event="waiting", message="waiting for the GPU, which another training holds")
         if should_stop(1.0):
             raise StoppedError
 
@@ -96,7 +96,7 @@ class Trainer:
         workspace: Workspace,
         execution: ExecutionSettings,
         device: torch.device,
-        progress: Progress,
+        progress: ProgressWriter,
         stop_asked: Callable[[], bool],
     ) -> None:
         self.experiment, self.spec, self.execution, self.device = experiment, spec, execution, device
@@ -124,7 +124,7 @@ class Trainer:
             self.optimizer.load_state_dict(saved["optimizer"])
         self._loss_sum = torch.tensor(self.state.loss_sum, dtype=torch.float64, device=device)
         self._last_saved = self._began = time.monotonic()
-        self._images_done = self._validated = 0
+        self._images_done = 0
         self._say_begun(saved is not None)
 
     def run(self) -> None:
@@ -197,8 +197,7 @@ class Trainer:
             self._save()
 
     def _between_validation_batches(self) -> None:
-        self._validated += 1
-        self.progress.step(**self._position(), phase=Phase.VALIDATION, phase_done=self._validated)
+        self.progress.step(**self._position())
         if self.stop_asked():
             self._save()  # all batches of the epoch are done: the next attempt begins with the validation
             raise StoppedError

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,31 +81,6 @@ class TrainingProgress(BaseModel):
         )
 
 
-class Progress(Protocol):
-    """Where a training says how far it is."""
-
-    def step(self, **fields: Any) -> None:
-        """After each step; may be left out of what is written."""
-
-    def write(self, **fields: Any) -> None:
-        """What must be written."""
-
-    def close(self) -> None: ...
-
-
-class SilentProgress:
-    """Writes nowhere: for the ranks after the first."""
-
-    def step(self, **fields: Any) -> None:
-        """Says nothing."""
-
-    def write(self, **fields: Any) -> None:
-        """Says nothing."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class ProgressWriter:
     """Appends lines, each whole; step lines at most every half second.
 
@@ -149,6 +124,22 @@ class ProgressWriter:
             return os.path.samestat(self._path.stat(), os.fstat(self._handle.fileno()))
         except FileNotFoundError:
             return False
+
+
+class SilentProgress(ProgressWriter):
+    """Writes nowhere: for the ranks after the first."""
+
+    def __init__(self) -> None:  # no file is opened
+        pass
+
+    def write(self, **fields: Any) -> None:
+        """Says nothing."""
+
+    def step(self, **fields: Any) -> None:
+        """Says nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class ProgressReader:
