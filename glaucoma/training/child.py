@@ -1,120 +1,175 @@
-"""The child process of a training: `python -m glaucoma.training.child`. Started by `glaucoma.training.supervise`.
+"""A process of a training: `python -m glaucoma.training.child`. `supervise` starts it, or torchrun.
 
-Exit codes: 0 complete; 2 wrong data or settings, 3 another error that has a name (both told in `logs/error.json`);
-4 the disk is full, so that nothing can be told; 75 asked to stop, and saved; anything else: lost, with a trace in
-`logs/child.log`.
+How it ends is told by its exit code (`glaucoma.training.exits.Exit`), and by `logs/error.json` where there is more to
+tell. SIGTERM once: save at the step's end, exit 75; twice: exit 76 at once. With torchrun's variables in the
+environment it is one of several ranks; the first alone writes progress. Without `--parent` nobody watches it: then it
+takes the experiment's lock and keeps its status itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
-import errno
+import json
 import os
-import signal
 import sys
-import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from glaucoma import errors
-from glaucoma.errors import ArcError, InputError
+from glaucoma.errors import ArcError, SettingsError, TransientError, problems
 from glaucoma.provenance import write_json
+from glaucoma.training.exits import Exit, exit_of, exit_of_storage
+from glaucoma.training.stopping import StopRequests, die_with_parent, tie_forks
 
 if TYPE_CHECKING:
     from glaucoma.training.experiment import Experiment
     from glaucoma.training.progress_log import ProgressWriter
+    from glaucoma.training.settings import ExecutionSettings
     from glaucoma.workspace import Workspace
 
-EXIT_COMPLETE, EXIT_INPUT, EXIT_TOLD, EXIT_DISK_FULL, EXIT_STOPPED = 0, 2, 3, 4, 75
-ERROR_FILE = "error.json"
-_PR_SET_PDEATHSIG = 1
+
+class _AskedError(TransientError):
+    """The loop saved and stopped, as it was asked to."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains one experiment and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="glaucoma.training.child", description=__doc__)
-    parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--experiment", required=True)
-    parser.add_argument("--execution", required=True, help="ExecutionSettings as JSON")
-    parser.add_argument("--parent", type=int, required=True, help="process id of the parent, whose death ends this one")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     if not die_with_parent(given.parent):
-        return EXIT_STOPPED
-    asked = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+        return Exit.STOPPED
+    tie_forks(given.lock)
+    stop = StopRequests()
+    stop.listen()
     try:
-        return _train(given.workspace, given.experiment, given.execution, asked)
+        return train(given.workspace, given.experiment, given.execution, stop, watched=given.parent is not None)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        code = exit_of_storage(error, given.workspace.resolve())
+        if code is None:
             raise
-        traceback.print_exc()
-        return EXIT_DISK_FULL
+        _trace()
+        return code
 
 
-def die_with_parent(parent: int) -> bool:
-    """Asks the kernel to kill this process when the thread that started it ends; False where it has ended already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    return os.getppid() == parent
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glaucoma.training.child", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--experiment", required=True, help="id of an experiment that is there")
+    parser.add_argument("--execution", default="{}", help="ExecutionSettings as JSON; what is left out as in base")
+    parser.add_argument("--parent", type=int, help="process id of the parent that watches, whose death ends this one")
+    parser.add_argument("--lock", type=int, help="descriptor of the experiment's lock, which the parent holds")
+    return parser
 
 
-def _train(root: Path, name: str, execution: str, asked: threading.Event) -> int:
+def train(root: Path, name: str, execution: str, stop: StopRequests, *, watched: bool) -> int:
+    """Trains the experiment `name` of the workspace at `root`, tells its error where there is one; the exit code.
+
+    Raises:
+        OSError: The disk's; the caller knows how to tell it.
+    """
     from glaucoma.training.experiment import open_experiment
-    from glaucoma.training.progress_log import ProgressWriter
+    from glaucoma.training.images_at_once import images_at_once
+    from glaucoma.training.progress_log import ProgressWriter, SilentProgress
+    from glaucoma.training.ranks import error_file
     from glaucoma.workspace import Workspace
 
     workspace = Workspace.at(root)
     experiment = open_experiment(name, workspace)
-    path = experiment.folder / "logs" / ERROR_FILE
-    with contextlib.closing(ProgressWriter(experiment.progress_path)) as progress:
-        progress.write(event="begin", message="the training process has begun", pid=os.getpid())
-        try:
-            return _run(experiment, workspace, execution, progress, asked)
-        except ArcError as error:
-            return _tell(error, path)
-        except RuntimeError as error:
-            from glaucoma.training.gpu_errors import training_error
+    rank = int(os.environ.get("RANK", "0"))
+    told = error_file(experiment, rank)
+    told.unlink(missing_ok=True)
+    try:
+        settings = _settings(execution)
+        progress = ProgressWriter(experiment.progress_path) if rank == 0 else SilentProgress()
+        with contextlib.closing(progress), _kept_by_itself(experiment, workspace, rank, watched=watched):
+            progress.write(event="begin", message="the training process has begun", pid=os.getpid())
+            _run(experiment, workspace, settings, progress, stop)
+    except _AskedError:
+        return Exit.STOPPED
+    except ArcError as error:
+        return _tell(error, told)
+    except (RuntimeError, MemoryError) as error:
+        from glaucoma.training.gpu_errors import training_error
 
-            told = training_error(error, experiment.spec.batch_size)
-            if told is None:
-                raise
-            traceback.print_exc()
-            return _tell(told, path)
+        _trace()
+        meant = training_error(error, images_at_once(experiment.spec, settings))
+        if meant is not None:
+            return _tell(meant, told)
+        if stop.asked:  # a process that reads ahead, or another rank, ended by the same signal
+            return Exit.STOPPED_UNSAVED
+        raise
+    return Exit.COMPLETE
+
+
+def _settings(text: str) -> ExecutionSettings:
+    from glaucoma.training.settings import ExecutionSettings
+
+    try:
+        given = ExecutionSettings.for_preset("base", **json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise SettingsError(
+            f"--execution does not hold ({problems(error)})", expected="ExecutionSettings as JSON", remedy="correct it"
+        ) from error
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if given.devices != world:
+        raise SettingsError(
+            f"devices is {given.devices} in --execution, and there are {world} processes (WORLD_SIZE)",
+            expected="the same number",
+            remedy="start as many processes as devices says: torchrun --nproc-per-node",
+        )
+    return given
+
+
+@contextlib.contextmanager
+def _kept_by_itself(experiment: Experiment, workspace: Workspace, rank: int, *, watched: bool) -> Iterator[None]:
+    """Where no parent watches, the first rank holds the experiment and keeps its status."""
+    if watched or rank:
+        yield
+        return
+    from glaucoma.training.attempts import attempt
+
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(experiment.lock(workspace, wait=False))
+        except BlockingIOError as error:
+            raise TransientError(
+                f"Another process trains {experiment.experiment_id}",
+                consequence="Nothing was trained",
+                remedy="wait until it has ended, and start it again",
+            ) from error
+        held.enter_context(attempt(experiment))
+        yield
 
 
 def _run(
-    experiment: Experiment, workspace: Workspace, execution: str, progress: ProgressWriter, asked: threading.Event
-) -> int:
+    experiment: Experiment,
+    workspace: Workspace,
+    execution: ExecutionSettings,
+    progress: ProgressWriter,
+    stop: StopRequests,
+) -> None:
     from glaucoma.training.loop import StoppedError, run_training  # imports torch: seconds
-    from glaucoma.training.settings import ExecutionSettings
 
-    def should_stop(timeout_s: float) -> bool:
-        return asked.wait(timeout_s) if timeout_s else asked.is_set()
-
-    if asked.is_set():
-        return EXIT_STOPPED
     try:
-        run_training(experiment, workspace, ExecutionSettings.model_validate_json(execution), progress, should_stop)
-    except StoppedError:
-        return EXIT_STOPPED
-    return EXIT_COMPLETE
+        run_training(experiment, workspace, execution, progress, stop)
+    except StoppedError as error:
+        raise _AskedError("The training was asked to stop by a signal", consequence="Its state is saved") from error
+
+
+def _trace() -> None:
+    with contextlib.suppress(OSError):  # the log's disk may be the one that is full
+        traceback.print_exc()
 
 
 def _tell(error: ArcError, path: Path) -> int:
     """Writes the error down for the parent, as the nearest class that it can find, and gives the exit code."""
     known = next(kind for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
     write_json(path, {"class": known.__name__, "message": str(error)})
-    return EXIT_INPUT if isinstance(error, InputError) else EXIT_TOLD
+    return exit_of(error)
 
 
 if __name__ == "__main__":

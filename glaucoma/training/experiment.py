@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glaucoma.errors import IntegrityError, NotFoundError, problems
-from glaucoma.provenance import exclusive, versions, write_bytes, write_json
+from glaucoma.provenance import exclusive, remove_tree, sync_folder, versions, write_bytes, write_json
 from glaucoma.schema import Task
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
@@ -91,6 +91,11 @@ class Metadata(BaseModel):
     )
     duration_s: float = Field(default=0.0, description="Of all attempts together.")
     attempts: int = 0
+    micro_batch_size: int | None = Field(
+        default=None,
+        description="Images at once on one device, found by halving what the memory did not hold; None: as the "
+        "settings say. The next attempt begins with it.",
+    )
     versions: dict[str, str]
     code_sha256: str | None = None
 
@@ -192,12 +197,16 @@ class Experiment:
         self.update(lambda metadata: metadata.metrics.update({split: metrics}))
 
     @contextlib.contextmanager
-    def lock(self, workspace: Workspace) -> Iterator[IO[str]]:
-        """Holds the experiment; who else wants it waits. The file may be handed to a child, which then holds it too."""
+    def lock(self, workspace: Workspace, *, wait: bool = True) -> Iterator[IO[str]]:
+        """Holds the experiment; who else wants it waits. The file may be handed to a child, which then holds it too.
+
+        Raises:
+            BlockingIOError: Another holds it, and `wait` is False.
+        """
         path = workspace.locks / f"experiment-{self.experiment_id}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield handle
 
 
@@ -245,6 +254,21 @@ def list_experiments(workspace: Workspace) -> list[Experiment]:
 
 
 def remove_experiment(experiment: Experiment, workspace: Workspace) -> None:
-    """Removes all that an experiment wrote (`rollback`); waits until nobody trains it."""
+    """Removes all that an experiment wrote; waits until nobody trains it."""
     with experiment.lock(workspace):
-        shutil.rmtree(experiment.folder, ignore_errors=False)
+        remove_held(experiment, workspace)
+
+
+def remove_held(experiment: Experiment, workspace: Workspace) -> None:
+    """The same for who holds the experiment's lock.
+
+    The folder leaves its place by one rename, so that a kill in between leaves a whole experiment or none. What such a
+    kill leaves in `.removed` goes with the next removal.
+    """
+    aside = workspace.root / ".removed"
+    with exclusive(workspace.locks / "removed.lock"):
+        aside.mkdir(parents=True, exist_ok=True)
+        if experiment.folder.exists():
+            experiment.folder.rename(aside / f"{experiment.experiment_id}-{uuid.uuid4().hex}")
+            sync_folder(workspace.experiments)
+        remove_tree(aside)

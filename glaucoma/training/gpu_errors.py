@@ -1,4 +1,4 @@
-"""Errors of a GPU, told apart: a step too large for its memory, and what can pass."""
+"""Errors of memory and of a GPU, told apart: a step too large, and what can pass."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from glaucoma.errors import ArcError, GpuMemoryError, TransientError, problems
 
 _MARKS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "CUDA driver error")
 """In the messages of those errors of CUDA and its libraries that torch raises as a plain RuntimeError."""
+
+_CPU_MARKS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+"""In the messages of torch's own allocator on the CPU."""
 
 
 def is_gpu_error(error: BaseException) -> bool:
@@ -29,16 +32,33 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def training_error(error: RuntimeError, batch_size: int) -> ArcError | None:
-    """What a GPU's error means to a training: too large a step, or something that can pass; None for another error."""
+def is_out_of_host_memory(error: BaseException) -> bool:
+    """True where torch was refused memory of the machine itself."""
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _CPU_MARKS)
+
+
+def training_error(error: Exception, images: int) -> ArcError | None:
+    """What an error of memory or of a GPU means to a training; None for another error.
+
+    Args:
+        images: How many photographs a step takes at once on one device.
+    """
+    host = is_out_of_host_memory(error)
+    if host or is_out_of_memory(error):
+        return GpuMemoryError(
+            f"The {'machine' if host else 'GPU'}'s memory does not hold {images} images at once ({problems(error)})",
+            consequence="The training stopped; its last checkpoint is kept",
+            remedy="lower micro_batch_size, batch_size (segmentation_batch_size) or the input's side, or end what else "
+            f"uses the {'memory' if host else 'GPU'}",
+        )
+    if isinstance(error, MemoryError):
+        return TransientError(
+            f"The machine's memory is full ({problems(error)})",
+            consequence="The training stopped; its last checkpoint is kept",
+            remedy="end what else uses the memory, or lower workers or the input's side; then start it again",
+        )
     if not is_gpu_error(error):
         return None
-    if is_out_of_memory(error):
-        return GpuMemoryError(
-            f"The GPU's memory does not hold a step of {batch_size} images ({problems(error)})",
-            consequence="The training stopped; its last checkpoint is kept, and another attempt would stop there too",
-            remedy="lower batch_size (segmentation_batch_size) or the input's side, or end what else uses the GPU",
-        )
     return TransientError(
         f"The GPU reported an error ({problems(error)})",
         consequence="The training stopped; its last checkpoint is kept",

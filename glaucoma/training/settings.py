@@ -96,13 +96,18 @@ class ExecutionSettings(Settings):
     )
     threads: int = by_preset(smoke=1, base=4, large=8, ge=1, le=256, description="CPU threads of the child process.")
     stall_timeout_s: float = Field(
-        default=600.0, gt=0, description="Without progress for this long, the training is stopped; a retry resumes it."
+        default=600.0,
+        gt=0,
+        description="Without a step or a validated batch for this long, the training is stopped; a retry resumes it.",
     )
     timeout_s: float | None = Field(
         default=None, gt=0, description="The longest that one attempt may take; none: no limit."
     )
     stop_grace_s: float = Field(
-        default=20.0, gt=0, description="Time to save after a request to stop, before the child is killed."
+        default=12.0,
+        gt=0,
+        description="Time to save after a request to stop. All that follows takes at most 8 s more; a worker kills a "
+        "cancelled run after 30 s.",
     )
     checkpoint_every_s: float = Field(
         default=300.0, gt=0, description="Within an epoch, a checkpoint is written this often; at its end always."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,60 @@ def prepare() -> Callable[..., Path]:
 @pytest.fixture
 def make_spec() -> Callable[..., ExperimentSpec]:
     return tiny_spec
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a stand-in for the training loop into real training processes: quick, without torch, and told what to do.
+
+    It is called with the body of `run_training(experiment, workspace, execution, progress, should_stop)`, in which
+    `finish(experiment)` leaves a model and `RANK` is the process's rank.
+    """
+
+    def install(body: str) -> None:
+        folder = tmp_path / "stand_in"
+        folder.mkdir(exist_ok=True)
+        (folder / "stand_in_loop.py").write_text(_STAND_IN + textwrap.indent(textwrap.dedent(body), "    "))
+        (folder / "sitecustomize.py").write_text(_INSTALL)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return install
+
+
+_INSTALL = """
+import sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "glaucoma.training.loop":
+            import importlib.util
+            return importlib.util.spec_from_file_location(name, __file__.replace("sitecustomize", "stand_in_loop"))
+
+sys.meta_path.insert(0, Finder)
+"""
+_STAND_IN = """
+import hashlib, json, os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from glaucoma.training.experiment import CheckpointRecord
+
+RANK = int(os.environ.get("RANK", "0"))
+
+class StoppedError(Exception):
+    pass
+
+def finish(experiment):
+    path = experiment.checkpoints / "best.pt"
+    path.write_bytes(b"a model")
+    record = CheckpointRecord(path="checkpoints/best.pt", sha256=hashlib.sha256(b"a model").hexdigest(), epoch=1)
+    experiment.update(lambda metadata: setattr(metadata, "checkpoint", record))
+
+def wait_for_stop(should_stop):
+    while not should_stop(60.0):
+        pass
+    raise StoppedError
+
+def run_training(experiment, workspace, execution, progress, should_stop):
+"""
 
 
 def tiny_spec(task: Task = Task.CLASSIFICATION, **overrides: Any) -> ExperimentSpec:

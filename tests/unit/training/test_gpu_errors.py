@@ -30,8 +30,21 @@ def test_a_step_that_does_not_fit_the_gpu_is_told_with_the_batch_size_and_not_tr
     told = training_error(error, 32)
     assert type(told) is GpuMemoryError
     assert not is_retryable(told)
-    assert "a step of 32 images" in str(told)
-    assert "lower batch_size" in str(told)
+    assert "The GPU's memory does not hold 32 images at once" in str(told)
+    assert "lower micro_batch_size, batch_size" in str(told)
+
+
+def test_a_step_that_does_not_fit_the_machines_own_memory_is_told_as_that() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**50, dtype=torch.uint8)
+    told = training_error(refused.value, 32)
+    assert type(told) is GpuMemoryError
+    assert "The machine's memory does not hold 32 images at once" in str(told)
+    assert not is_gpu_error(refused.value)
+
+
+def test_memory_that_python_itself_is_refused_can_pass() -> None:
+    assert type(training_error(MemoryError("Unable to allocate 3 TiB"), 32)) is TransientError
 
 
 @pytest.mark.parametrize("error", PASSING, ids=str)
