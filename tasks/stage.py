@@ -45,7 +45,7 @@ class StageTask(Task[..., Any]):
         delays = [min(first_delay_s * 2**n, LONGEST_RETRY_DELAY_S) for n in range(min(retries, _MOST_DELAYS))]
         again = copy.copy(self)
         again.retries = retries
-        again.retry_delay_seconds = delays or 0
+        again.retry_delay_seconds = delays or [0.0]
         return again
 
 

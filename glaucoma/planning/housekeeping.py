@@ -263,8 +263,8 @@ def _write_down(experiment: Experiment, one: Removal, ledger: Ledger, now: datet
         if _metadata(experiment) is None:
             return  # never made to its end, or unreadable: there is nothing to remember
         entry = remember(experiment, ledger, at=now)
-    sentence = f"Its files were removed on {now:%Y-%m-%d}: {one.why}."
-    ledger.change(one.experiment_id, reason=f"{entry.reason.rstrip()} {sentence}".strip())
+    sentences = [entry.reason, f"Its files were removed on {now:%Y-%m-%d}: {one.why}"]
+    ledger.change(one.experiment_id, reason=" ".join(f"{said.rstrip('. ')}." for said in sentences if said))
 
 
 # --- looking

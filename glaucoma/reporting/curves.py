@@ -104,8 +104,9 @@ def _panel(
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    if from_zero:
-        axes.set_ylim(bottom=0)
+    known = [value for values in lines.values() for value in values if value is not None]
+    if from_zero and any(known):
+        axes.set_ylim(0, 1.1 * max(known))
     if any(lines):
         axes.legend(fontsize=8, frameon=False)
 
