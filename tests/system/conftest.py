@@ -16,7 +16,6 @@ import httpx
 import pytest
 
 from deployments.services import marked
-
 from glaucoma.synthetic.generate import generate_archive
 from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
 

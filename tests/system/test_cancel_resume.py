@@ -1,4 +1,4 @@
-"""On a real server and worker: a training is cancelled, killed, and resumed to its end; the books are true each time."""
+"""On a real server and worker: a training is cancelled, killed, and resumed to its end; the books stay true."""
 
 from __future__ import annotations
 
