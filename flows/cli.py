@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
+from prefect.exceptions import Abort
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliSettingsSource, CliUnknownArgs, SettingsError
@@ -72,6 +73,8 @@ def main(
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. The same command goes on where this one stopped.\n")
         return FAILED
+    except Abort as error:  # of `tasks.own_run`: cancelled in Prefect's pages
+        return _complain(error)
     except Exception as error:
         logging.getLogger("prefect.arc").debug("Unexpected error", exc_info=error)
         return _complain(error)

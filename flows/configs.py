@@ -17,12 +17,13 @@ from glaucoma.datasets.settings import NormalizeSettings
 from glaucoma.datasets.validation_settings import Target, ValidateSettings
 from glaucoma.evaluation.settings import EvaluateSettings
 from glaucoma.explanation.settings import ExplainSettings
+from glaucoma.planning.retention import RetentionSettings
 from glaucoma.planning.settings import PlanSettings
 from glaucoma.preprocessing.settings import PreprocessSettings
 from glaucoma.schema import Split, Task
 from glaucoma.settings import PresetSettings, UserPath
 from glaucoma.synthetic.settings import SyntheticSettings
-from glaucoma.training.settings import TrainSettings
+from glaucoma.training.settings import ExecutionSettings, TrainSettings
 from glaucoma.workspace import NAME_PATTERN
 
 DatasetName = Annotated[
@@ -265,6 +266,43 @@ class ExperimentConfig(OneExperimentConfig):
 
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="How it is measured.")
     explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How it is explained.")
+
+
+class ResumeConfig(FlowConfig):
+    """Go on with a training that was cut off, or with all: from the checkpoint to evaluation and explanation."""
+
+    experiment: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Id of the experiment. Empty: all whose training was interrupted or cancelled, one by one.",
+        examples=["cls-lcnet_050-1a2b3c4d"],
+    )
+    retry_failed: bool = Field(
+        default=False,
+        description="Also what failed by itself, such as for want of GPU memory; the same settings end the same way.",
+    )
+    execution: ExecutionSettings | None = Field(
+        default=None, description="How it is run and watched. Empty, or a field not given: as its last run had it."
+    )
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="How it is measured.")
+    explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How it is explained.")
+
+    @property
+    def named(self) -> str:
+        """What the run is called."""
+        return self.experiment or "all"
+
+
+class HousekeepingConfig(FlowConfig):
+    """Remove experiments that nobody needs, and what killed processes left; only says so in a dry run."""
+
+    dry_run: bool = Field(default=True, description="Only say what would be removed, why, and how much it is.")
+    keep: RetentionSettings = Field(default_factory=RetentionSettings, description="What is kept.")
+
+    @property
+    def named(self) -> str:
+        """What the run is called."""
+        return "dry-run" if self.dry_run else "removal"
 
 
 class ResearchCycleConfig(FlowConfig):

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import ExperimentConfig
+from flows.hooks import ENDED
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import EvaluateResult, ExperimentResult, ExplainResult, TrainResult
 from glaucoma.evaluation.settings import EvaluateSettings
@@ -20,18 +21,29 @@ from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.plan import check_models
 from tasks.remember import failure_remembered, remember
-from tasks.train import train
+from tasks.train import train_with_retries
 
 
-@flow(name="experiment", flow_run_name="experiment-{config.task.value}-{config.name}")
+@flow(name="experiment", flow_run_name="experiment-{config.task.value}-{config.name}", **ENDED)
 def experiment(config: ExperimentConfig) -> ExperimentResult:
     """Train, evaluate on validation and explain one model."""
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
-    with failure_remembered(spec, workspace):
-        return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
+    return remembered_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
+
+
+def remembered_experiment(
+    spec: ExperimentSpec,
+    workspace: Workspace,
+    execution: ExecutionSettings,
+    evaluation: EvaluateSettings,
+    explanation: ExplainSettings,
+) -> ExperimentResult:
+    """`run_experiment`, and where it does not complete, the ledger learns why."""
+    with failure_remembered(spec, workspace, rollback=execution.rollback):
+        return run_experiment(spec, workspace, execution, evaluation, explanation)
 
 
 def run_experiment(
@@ -42,7 +54,7 @@ def run_experiment(
     explanation: ExplainSettings,
 ) -> ExperimentResult:
     """The stages of an experiment, in whatever flow they run; the ledger learns what came of it."""
-    trained = train(spec, workspace, execution)
+    trained = train_with_retries(spec, workspace, execution)
     measured = evaluate(trained, workspace, evaluation, Split.VAL)
     explained = explain(trained, workspace, explanation, Split.VAL)
     remember(spec, workspace)

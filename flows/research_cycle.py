@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 from flows.cli import main
 from flows.configs import ResearchCycleConfig
 from flows.experiment import run_experiment
+from flows.hooks import ENDED
 from flows.intake import intake
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
@@ -33,7 +34,7 @@ from tasks.plan import check_models, plan_cycle
 from tasks.remember import failure_remembered, remember
 
 
-@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}")
+@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}", **ENDED)
 def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
 
@@ -79,7 +80,7 @@ def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
 def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspace) -> None:
     """Runs one proposed experiment; its failure is written down and does not end the cycle."""
     try:
-        with failure_remembered(proposal.spec, workspace):
+        with failure_remembered(proposal.spec, workspace, rollback=config.train.execution.rollback):
             run_experiment(proposal.spec, workspace, config.train.execution, config.evaluate, config.explain)
     except Exception as error:  # noqa: BLE001  whatever it was, the other experiments go on and the ledger keeps the reason
         get_run_logger().error("%s failed: %s", proposal.experiment_id, error)

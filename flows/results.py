@@ -19,6 +19,7 @@ from glaucoma.datasets.versions import DatasetInfo, Version
 from glaucoma.errors import shown_bytes
 from glaucoma.evaluation.result import Evaluation, Metric
 from glaucoma.explanation.result import Explanation
+from glaucoma.planning.housekeeping import Done, Removal
 from glaucoma.provenance import StageOutput
 from glaucoma.records.record import CycleRecord
 from glaucoma.reporting.conclude import Conclusion
@@ -194,6 +195,33 @@ class ExperimentResult(Result):
     explanation: ExplainResult
 
 
+class ResumeResult(Result):
+    """Experiments that went on to their end."""
+
+    experiments: list[ExperimentResult]
+
+
+class HousekeepingResult(Result):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    removals: list[Removal] = Field(description="The plan, in its order.")
+    bytes_planned: int
+    removed: list[str] = Field(description="Of the plan, what is gone now.")
+    left: dict[str, str] = Field(description="Of the plan, what was left after all -> why.")
+
+    @classmethod
+    def of(cls, removals: list[Removal], done: Done | None) -> HousekeepingResult:
+        """The result of a plan, and of its doing where it was done."""
+        return cls(
+            dry_run=done is None,
+            removals=removals,
+            bytes_planned=sum(one.bytes for one in removals),
+            removed=done.removed if done else [],
+            left=done.left if done else {},
+        )
+
+
 class CycleResult(Result):
     """A finished cycle: its record, and where record and report lie."""
 
@@ -244,6 +272,17 @@ def show_cycle(result: CycleResult, arguments: Sequence[str] = ()) -> None:
     if not any(argument.split("=")[0] == "--workspace" for argument in again):
         again += ["--workspace", str(result.report_path.parents[2])]
     sys.stdout.write(f"Next round: python -m flows.research_cycle {shlex.join(again)}\n")
+
+
+def show_housekeeping(result: HousekeepingResult) -> None:
+    """Prints the plan, one removal a line, and what became of it."""
+    gone = set(result.removed)
+    for one in result.removals:
+        state = "would go" if result.dry_run else "removed" if one.path in gone else "left"
+        reason = result.left.get(one.path, one.why)
+        sys.stdout.write(f"{state:<9} {shown_bytes(one.bytes):>10}  {one.path}  {reason}\n")
+    total = f"{len(result.removals)} removals, {shown_bytes(result.bytes_planned)}"
+    sys.stdout.write(f"{total}{'; a dry run: nothing was removed' if result.dry_run else ''}\n")
 
 
 def show_restore(result: RestoreResult) -> None:

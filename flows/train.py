@@ -8,23 +8,25 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import TrainConfig
+from flows.hooks import ENDED
 from flows.resolve import prepared_folder, workspace_of
 from flows.results import TrainResult
 from glaucoma.training.spec import spec_from
 from tasks.plan import check_models
 from tasks.remember import failure_remembered, remember
-from tasks.train import train as train_stage
+from tasks.train import train_with_retries as train_stage
 
 
-@flow(name="train", flow_run_name="train-{config.task.value}-{config.name}")
+@flow(name="train", flow_run_name="train-{config.task.value}-{config.name}", **ENDED)
 def train(config: TrainConfig) -> TrainResult:
     """Train one model on a prepared dataset; goes on from its last checkpoint where it was cut off."""
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
-    with failure_remembered(spec, workspace):
-        experiment = train_stage(spec, workspace, config.train.execution)
+    execution = config.train.execution
+    with failure_remembered(spec, workspace, rollback=execution.rollback):
+        experiment = train_stage(spec, workspace, execution)
     remember(spec, workspace)
     return TrainResult.of(experiment)
 

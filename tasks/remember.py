@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from glaucoma.errors import is_outside_cause
+from prefect.logging import get_run_logger
+
+from glaucoma.errors import ArcError, is_outside_cause
+from tasks.own_run import ending, was_cancelled
 from tasks.stage import is_server_away, stage_task
 
 if TYPE_CHECKING:
@@ -37,11 +40,34 @@ def remember(spec: ExperimentSpec, workspace: Workspace, failure: str = "", inte
 
 
 @contextlib.contextmanager
-def failure_remembered(spec: ExperimentSpec, workspace: Workspace) -> Iterator[None]:
-    """Writes to the ledger why the experiment did not complete, and lets the error go on."""
+def failure_remembered(spec: ExperimentSpec, workspace: Workspace, *, rollback: bool = False) -> Iterator[None]:
+    """Writes to the ledger why the experiment did not complete, and lets the error go on.
+
+    Args:
+        rollback: Where somebody cancelled it, all that the experiment wrote is removed.
+    """
     try:
         yield
     except Exception as error:
         outside = is_outside_cause(error) or is_server_away(error)
         remember(spec, workspace, failure=f"{type(error).__name__}: {error}", interrupted=outside)
         raise
+    except BaseException as error:  # a cancel, or a signal to end: no task is started any more
+        _write_end(spec, workspace, error, rollback)
+        instead = ending(error)
+        if instead is error:
+            raise
+        raise instead from error
+
+
+def _write_end(spec: ExperimentSpec, workspace: Workspace, error: BaseException, rollback: bool) -> None:
+    from glaucoma.records.ended import end_training
+
+    cancelled = was_cancelled(error)
+    reason = f"{'Cancelled' if cancelled else 'Ended from outside'} ({str(error) or type(error).__name__})"
+    try:
+        end_training(
+            spec, workspace, cancelled=cancelled, rollback=rollback, reason=reason, at=datetime.now(UTC), patience_s=5
+        )
+    except (ArcError, OSError) as problem:  # the cancel itself must go on; the next run of the experiment writes anew
+        get_run_logger().warning("The end of the experiment could not be written down: %s", problem)

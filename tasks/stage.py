@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -23,6 +24,9 @@ from glaucoma.provenance import StageOutput
 
 RETRIES = 3
 FIRST_RETRY_DELAY_S = 60
+LONGEST_RETRY_DELAY_S = 86_400
+_MOST_DELAYS = 50
+"""Prefect keeps so many; further retries wait as long as the last of them."""
 _PROGRESS_EVERY_S = 2.0
 
 
@@ -32,6 +36,17 @@ class StageTask(Task[..., Any]):
     def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
         outcome = super().__call__(*args, return_state=return_state, **kwargs)
         return outcome.result() if isinstance(outcome, State) and not return_state else outcome
+
+    def retrying(self, retries: int, first_delay_s: float) -> StageTask:
+        """The same stage with so many retries; each waits twice as long as the one before, a day at the most.
+
+        `Task.with_options` would give a plain task back, which hands states to its caller.
+        """
+        delays = [min(first_delay_s * 2**n, LONGEST_RETRY_DELAY_S) for n in range(min(retries, _MOST_DELAYS))]
+        again = copy.copy(self)
+        again.retries = retries
+        again.retry_delay_seconds = delays or [0.0]
+        return again
 
 
 def stage_task(

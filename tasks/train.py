@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import runtime
+from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from tasks.live import LivePicture, LiveTable
+from tasks.own_run import OwnRun
 from tasks.stage import ProgressArtifact, artifact_key, found_again, shown_if_possible, stage_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from glaucoma.training.progress_log import TrainingProgress
     from glaucoma.training.settings import ExecutionSettings
     from glaucoma.training.spec import ExperimentSpec
     from glaucoma.workspace import Workspace
 
-_TABLE_EVERY_S = 5.0
+_MOST_ROWS = 200
+
+
+def train_with_retries(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
+    """The task `train`, tried again as often as `execution` says; each attempt goes on from the last checkpoint."""
+    return train.retrying(execution.retries, execution.first_retry_delay_s)(spec, workspace, execution)
 
 
 @stage_task(run_name="train {spec.model} on {spec.dataset}", timeout_s=14 * 24 * 3600)
 def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
     """Trains, resumes, or finds the experiment finished. The watchdog in `glaucoma.training` keeps the time limits."""
+    from glaucoma.records.ended import TrainingRun, note_run
+    from glaucoma.training.experiment import create_experiment
+    from glaucoma.training.progress_log import read_progress
     from glaucoma.training.spec import experiment_id
     from glaucoma.training.supervise import is_complete, other_code
     from glaucoma.training.supervise import train as train_experiment
 
     name = experiment_id(spec)
     logger = get_run_logger()
-    show = TrainingDisplay(name)
-    experiment = train_experiment(spec, workspace, execution, report=show)
+    note_run(spec, workspace, TrainingRun(run_id=str(runtime.flow_run.id), execution=execution))
+    show = TrainingDisplay(name, read_progress(create_experiment(spec, workspace).progress_path))
+    # The science cannot tell a cancel from another signal to end: `failure_remembered` can, and rolls back.
+    kept = execution.model_copy(update={"rollback": False})
+    experiment = train_experiment(spec, workspace, kept, report=show)
     metadata = experiment.metadata
     if not show.heard and is_complete(experiment):
         if warning := other_code(experiment):
@@ -37,46 +52,58 @@ def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettin
             with shown_if_possible():
                 create_markdown_artifact(warning, key=artifact_key("other-code", name), description="Trained before")
         return found_again(experiment, f"{name} was trained already")
+    show.finish()
     epoch = metadata.checkpoint.epoch if metadata.checkpoint else None
     logger.info("Trained %s in %.1f s; best epoch %s", name, metadata.duration_s, epoch)
     return experiment
 
 
 class TrainingDisplay:
-    """Shows a training's progress: a bar with the time left, a table with a row an epoch, and lines in the log."""
+    """Shows a training: a bar with the time left, a table with a row an epoch, a picture of curves, lines in the log.
 
-    def __init__(self, name: str) -> None:
+    It also looks whether the run is still wanted, as it is what the watched training calls.
+
+    Args:
+        name: The experiment.
+        before: What earlier attempts said: their epochs stay in table and picture.
+    """
+
+    def __init__(self, name: str, before: Sequence[TrainingProgress] = ()) -> None:
         self.heard = False
-        self._key = artifact_key("epochs", name)
         self._name = name
+        self._lines = list(before)
         self._progress = ProgressArtifact(artifact_key("train", name), f"Training {name}")
-        self._epochs: list[dict[str, Any]] = []
-        self._table_at = 0.0
+        self._table = LiveTable(artifact_key("epochs", name))
+        self._picture = LivePicture(artifact_key("curves", name))
+        self._own_run = OwnRun()
         self._logger = get_run_logger()
 
     def __call__(self, progress: TrainingProgress) -> None:
         self.heard = True
+        self._own_run.require_wanted()
         left = f", {progress.eta_s:.0f} s left" if progress.eta_s is not None else ""
         if progress.event is not None:
+            self._lines.append(progress)
             self._logger.info("%s: %s", self._name, progress.line())
         elif progress.val is not None:
-            self._epochs.append(_row(progress))
-            last = progress.epoch >= progress.epochs
-            if last or time.monotonic() - self._table_at > _TABLE_EVERY_S:
-                described = f"**{self._name}**: metrics by epoch"
-                with shown_if_possible():
-                    create_table_artifact(table=self._epochs, key=self._key, description=described)
-                self._table_at = time.monotonic()
+            self._lines.append(progress)
             self._logger.info("%s: %s%s", self._name, progress.line(), left)
+            self._show_epochs(last=False)
         self._progress(progress.share, progress.line() + left)
 
+    def finish(self) -> None:
+        """Shows all epochs as they are at the end."""
+        self._show_epochs(last=True)
 
-def _row(progress: TrainingProgress) -> dict[str, Any]:
-    numbers = {
-        "loss": progress.loss,
-        **{f"validation {name}": value for name, value in (progress.val or {}).items()},
-        "learning rate": progress.lr,
-        "images/s": progress.images_per_s,
-        "GPU memory MB": progress.gpu_memory_mb,
-    }
-    return {"epoch": progress.epoch, **{k: "-" if v is None else f"{v:.4g}" for k, v in numbers.items()}}
+    def _show_epochs(self, *, last: bool) -> None:
+        from glaucoma.reporting.curves import curves_png, epoch_row, epochs_of, png_uri
+
+        table, picture = (last or live.due() for live in (self._table, self._picture))
+        epochs = epochs_of(self._lines) if table or picture else []
+        if table and epochs:
+            some = "" if len(epochs) <= _MOST_ROWS else f", the last {_MOST_ROWS} of {len(epochs)}"
+            rows = [epoch_row(line) for line in epochs[-_MOST_ROWS:]]
+            self._table.show(rows, f"**{self._name}**: metrics by epoch{some}")
+        if picture and epochs:
+            described = f"**{self._name}**: {len(epochs)} of {epochs[-1].epochs} epochs"
+            self._picture.show(png_uri(curves_png(self._name, epochs)), described)

@@ -81,7 +81,7 @@ def open_cycle(
         unfinished = ledger.unfinished_cycle(identity)
         if unfinished is not None:
             path = workspace.cycles / unfinished.cycle_id / PLAN_NAME
-            planned = _read_plan(path) if path.is_file() else None
+            planned = read_plan(path) if path.is_file() else None
             if planned is not None and (unfinished.status is not CycleStatus.FAILED or can_go_on(ledger, planned)):
                 ledger.start_cycle(unfinished.cycle_id, identity, at=datetime.now(UTC))
                 _enter(ledger, planned, known=_standings(ledger, planned))
@@ -202,7 +202,8 @@ def _entry(proposal: Proposal, cycle_id: str) -> LedgerExperiment:
     )
 
 
-def _read_plan(path: Path) -> CyclePlan:
+def read_plan(path: Path) -> CyclePlan:
+    """The plan at `path`; `IntegrityError` where it is no valid plan."""
     try:
         return CyclePlan.model_validate(json.loads(path.read_bytes()))
     except ValueError as error:

@@ -9,6 +9,7 @@ from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import PRIMARY_METRIC, Standing
 from glaucoma.schema import Split
 from glaucoma.training.experiment import Experiment, Status
+from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
 
 _STANDING = {
@@ -31,18 +32,7 @@ def remember(experiment: Experiment, ledger: Ledger, *, at: datetime) -> LedgerE
     try:
         known = ledger.experiment(experiment.experiment_id)
     except NotFoundError:
-        known = LedgerExperiment(
-            experiment_id=experiment.experiment_id,
-            task=spec.task,
-            dataset=spec.dataset,
-            prepared_key=spec.prepared_key,
-            spec=spec.model_dump(mode="json"),
-            model=spec.model,
-            seed=spec.seed,
-            status=Standing.PROPOSED,
-            proposal_reason="Run by hand.",
-            created_at=at,
-        )
+        known = first_entry(spec, at)
     ended_badly = metadata.status in (Status.INTERRUPTED, Status.FAILED, Status.CANCELLED)
     val_metrics = metadata.metrics.get(Split.VAL, {})
     entry = known.model_copy(
@@ -57,6 +47,22 @@ def remember(experiment: Experiment, ledger: Ledger, *, at: datetime) -> LedgerE
     )
     ledger.put(entry)
     return entry
+
+
+def first_entry(spec: ExperimentSpec, at: datetime) -> LedgerExperiment:
+    """An experiment that no cycle asked for, as the ledger first hears of it."""
+    return LedgerExperiment(
+        experiment_id=experiment_id(spec),
+        task=spec.task,
+        dataset=spec.dataset,
+        prepared_key=spec.prepared_key,
+        spec=spec.model_dump(mode="json"),
+        model=spec.model,
+        seed=spec.seed,
+        status=Standing.PROPOSED,
+        proposal_reason="Run by hand.",
+        created_at=at,
+    )
 
 
 def write_look(experiment: Experiment, workspace: Workspace, reason: str, *, at: datetime) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -28,6 +30,18 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = SyntheticSettings(patients=16, photo_height_px=240, layout=layout, seed=3)
         generate_archive(folder / f"{name}.zip", settings)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Any:
+    """The tiny prepared datasets and specs of the unit tests of training: `make_prepared(root)`, `tiny_spec(..)`."""
+    path = Path(__file__).parents[1] / "unit" / "training" / "conftest.py"
+    found = importlib.util.spec_from_file_location("tiny_training", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from deployments.services import marked
 from glaucoma.synthetic.generate import generate_archive
 from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
 
@@ -49,7 +56,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[[Callable[[], object], float, str], object]:
     """Looks again and again until a question is answered with something true."""
-    import time
 
     def look(question: Callable[[], object], timeout_s: float, what: str) -> object:
         deadline = time.monotonic() + timeout_s
@@ -59,3 +65,45 @@ def wait_for() -> Callable[[Callable[[], object], float, str], object]:
         return found
 
     return look
+
+
+@dataclass
+class Installation:
+    """A running server, spoken to as the UI speaks to it."""
+
+    api: str
+    environment: dict[str, str]
+    project: Path
+    workspace: Path
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request; 503 (a busy database) is tried again, as Prefect's own client does."""
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
+            for _ in range(20):
+                response = client.request(method, f"{self.api}{path}", json=body)
+                if response.status_code != 503:
+                    break
+                time.sleep(1)  # what the server asks for in Retry-After
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def local(self, what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deployments.local", what]
+        return subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+
+
+@pytest.fixture
+def installation(environment: dict[str, str], project: Path, tmp_path: Path) -> Iterator[Installation]:
+    api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
+    made = Installation(api, environment, project, Path(environment["ARC_WORKSPACE"]))
+    up = made.local("up")
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield made
+    finally:
+        down = made.local("down")
+        left = marked(made.workspace / ".services")
+        assert down.returncode == 0, down.stdout + down.stderr
+        assert left == []

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +11,11 @@ import httpx
 import pytest
 import yaml
 
-from deployments.services import marked
-
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
-@dataclass
-class Installation:
-    """A running server, spoken to as the UI speaks to it."""
-
-    api: str
-    environment: dict[str, str]
-    project: Path
-    workspace: Path
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request; 503 (a busy database) is tried again, as Prefect's own client does."""
-        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
-            for _ in range(20):
-                response = client.request(method, f"{self.api}{path}", json=body)
-                if response.status_code != 503:
-                    break
-                time.sleep(1)  # what the server asks for in Retry-After
-        response.raise_for_status()
-        return response.json() if response.content else None
-
-    def local(self, what: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "deployments.local", what]
-        return subprocess.run(
-            command, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=300
-        )
-
-
-@pytest.fixture
-def installation(environment: dict[str, str], project: Path, tmp_path: Path) -> Iterator[Installation]:
-    api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
-    made = Installation(api, environment, project, Path(environment["ARC_WORKSPACE"]))
-    up = made.local("up")
-    try:
-        assert up.returncode == 0, up.stdout + up.stderr
-        yield made
-    finally:
-        down = made.local("down")
-        left = marked(made.workspace / ".services")
-        assert down.returncode == 0, down.stdout + down.stderr
-        assert left == []
-
-
 def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothing(
-    installation: Installation, archive: Path, wait_for: Callable[..., Any]
+    installation: Any, archive: Path, wait_for: Callable[..., Any]
 ) -> None:
     again = installation.local("up")  # safe to run again
     assert again.returncode == 0, again.stdout + again.stderr
@@ -126,7 +78,7 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
     assert wait_for(report_named, 60, "the line in the log that names the report")
 
 
-def test_wrong_settings_are_refused_before_a_run_is_made(installation: Installation) -> None:
+def test_wrong_settings_are_refused_before_a_run_is_made(installation: Any) -> None:
     cycle = installation.call("GET", "/deployments/name/research-cycle/research-cycle")
     body = {"parameters": {"config": {"name": "eyes", "preset": "huge"}}}
     with pytest.raises(httpx.HTTPStatusError) as refused:

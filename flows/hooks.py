@@ -1,0 +1,42 @@
+"""What Prefect calls after a run that trains was cancelled or lost: the end is written down, wherever it is missing.
+
+A flow that is cancelled writes its end itself, as a rule. One that is killed cannot: then its worker, another process,
+calls this.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from flows.configs import FlowConfig
+from flows.resolve import workspace_of
+
+_PATIENCE_S = 20.0
+"""For a training process to end that was killed together with its flow."""
+
+
+def write_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Writes into metadata and ledger how the experiments ended that this run was training.
+
+    Prefect names the arguments.
+    """
+    from glaucoma.records.ended import end_run
+
+    given = flow_run.parameters.get("config") or {}
+    workspace = workspace_of(FlowConfig(workspace=given.get("workspace")))
+    cancelled = state.is_cancelling() or state.is_cancelled()
+    reason = "Cancelled in Prefect" if cancelled else f"The process of its run was lost ({state.message or state.name})"
+    lines = end_run(
+        str(flow_run.id), workspace, cancelled=cancelled, reason=reason, at=datetime.now(UTC), patience_s=_PATIENCE_S
+    )
+    for line in lines:
+        flow_run_logger(flow_run).info("%s", line)
+
+
+ENDED: dict[str, Any] = {"on_cancellation": [write_end], "on_crashed": [write_end]}
+"""For each flow that trains."""
