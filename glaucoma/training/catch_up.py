@@ -2,7 +2,7 @@
 
 The records are the finished experiments in the workspace's own folders, of the same task on the same prepared data:
 their `metadata.json`, and the validation scores in their `logs/progress.jsonl`. The bar at a share of the epochs is the
-median of their best scores up to that share (Golovin et al. 2017, Google Vizier, section 3.2.2, with best scores in place
+median of their best scores up to that share (Golovin et al. 2017, Google Vizier, section 3.2.2; best scores in place
 of running means, for the best epoch is what a training gives). An experiment that was itself ended by the bar counts
 with what it had reached: left out, each one that is ended would raise the bar for the next.
 
