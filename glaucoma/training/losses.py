@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812  the name that everybody knows
 
 from glaucoma.training.settings import ClassificationLoss, SegmentationLoss
+from glaucoma.training.spec import ExperimentSpec
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -55,3 +57,8 @@ LOSSES: dict[str, Loss] = {
     SegmentationLoss.DICE_FOCAL.value: _dice_focal,
     SegmentationLoss.DICE_CE.value: _dice_ce,
 }
+
+
+def make_loss(spec: ExperimentSpec, labels: Any | None) -> Loss:
+    """The spec's loss; `labels` are those of the training images."""
+    return LOSSES[spec.loss]

@@ -41,7 +41,5 @@ def read_state(saved: dict[str, Any]) -> State:
     """The state that a checkpoint names; `IntegrityError` where it names no such."""
     names = State.__dataclass_fields__.keys()
     if saved.keys() != names:
-        raise IntegrityError(
-            f"its state has {', '.join(sorted(map(str, saved)))}", expected=", ".join(sorted(names))
-        )
+        raise IntegrityError(f"its state has {', '.join(sorted(map(str, saved)))}", expected=", ".join(sorted(names)))
     return State(**saved)
