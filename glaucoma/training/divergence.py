@@ -14,8 +14,8 @@ FLOOR = 0.05
 def exploded(loss: float, best: float) -> bool:
     """True where an epoch's mean training loss lies above 10 times the best one before it.
 
-    A best loss below 0.05 counts as 0.05, so that a network that knows its images by heart may falter: below 0.5 a loss
-    is never called exploded. A loss may be negative (boundary); then the distance from its best counts.
+    More exactly, further above it than 9 times its size, which counts as 0.05 at least: a network that knows its images
+    by heart may falter, and a loss below 0.45 has never exploded. A loss may be negative (boundary).
 
     Args:
         best: Lowest mean loss of an epoch so far; infinite: none yet.
