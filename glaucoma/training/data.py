@@ -211,8 +211,8 @@ def require_trainable(train: Arrays, val: Arrays, spec: ExperimentSpec, left_out
 def _require_clinical(train: Arrays, spec: ExperimentSpec) -> None:
     if train.clinical is None:
         return
-    none = np.isnan(train.clinical).all(axis=0).tolist()
-    empty = [str(name) for name, missing in zip(spec.clinical, none, strict=True) if missing]
+    known = ~np.isnan(train.clinical)
+    empty = [str(name) for column, name in enumerate(spec.clinical) if not known[:, column].any()]
     if empty:
         raise DatasetError(
             f"No image for training of the dataset {spec.dataset} has a value of {' or of '.join(empty)}",

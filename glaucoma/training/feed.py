@@ -178,7 +178,7 @@ class Feed:
         if self._workers:
             source = by_workers(self._gatherer, recipes, self._workers, pin=self._gpu)
         elif self._gpu:
-            source = by_thread(self._gatherer, recipes)
+            source = by_thread(self._gatherer, recipes, self.device)
         else:
             return (self._gatherer[recipe] for recipe in recipes)
         return _copied_ahead(source, self.device) if self._gpu else source

@@ -80,20 +80,27 @@ def finish(images: torch.Tensor, masks: torch.Tensor | None, draws: Draws) -> Ga
     return normalise(changed), masks
 
 
-def by_thread(gatherer: Gatherer, recipes: Sequence[Recipe]) -> Generator[Gathered, None, None]:
-    """In pinned memory, each gathered by a thread while the batch before it is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+def by_thread(gatherer: Gatherer, recipes: Sequence[Recipe], device: torch.device) -> Generator[Gathered, None, None]:
+    """Each gathered by a thread while the batch before it is used; in pinned memory where the device is a GPU."""
+    with ThreadPoolExecutor(1, "feed", _use, (device,)) as pool:
         coming: Future[Gathered] | None = None
         for recipe in recipes:
-            arrived, coming = coming, pool.submit(_pinned, gatherer, recipe)
+            arrived, coming = coming, pool.submit(_gathered, gatherer, recipe, device)
             if arrived is not None:
                 yield arrived.result()
         if coming is not None:
             yield coming.result()
 
 
-def _pinned(gatherer: Gatherer, recipe: Recipe) -> Gathered:
+def _use(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # a new thread is on the first GPU, and would take memory there
+
+
+def _gathered(gatherer: Gatherer, recipe: Recipe, device: torch.device) -> Gathered:
     images, masks = gatherer[recipe]
+    if device.type != "cuda":
+        return images, masks
     return images.pin_memory(), None if masks is None else masks.pin_memory()
 
 
