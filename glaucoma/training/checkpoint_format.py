@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -128,7 +129,8 @@ def read_payload(handle: IO[bytes], name: str, size_bytes: int, device: str = "c
     try:
         _require_stored(handle, size_bytes)
         handle.seek(0)
-        payload = torch.load(handle, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what torch warns of is refused below
+            payload = torch.load(handle, map_location=device, weights_only=True)
     except IntegrityError as error:
         raise IntegrityError(f"{name} {error.found}") from error
     except torch.OutOfMemoryError:
@@ -195,6 +197,29 @@ def require_same_tensors(what: str, saved: Any, wanted: Mapping[str, Any]) -> No
         raise IntegrityError(f"its {what} does not fit: {listed(wrong)}")
 
 
+def require_same_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    """`IntegrityError` unless `saved` is a state of `optimizer`, its moments finite and of its weights' shapes."""
+    weights = [list(group["params"]) for group in optimizer.param_groups]
+    flat = [p for group in weights for p in group]
+    groups = saved.get("param_groups") if isinstance(saved, dict) else None
+    state = saved.get("state") if isinstance(saved, dict) else None
+    if not isinstance(groups, list) or not isinstance(state, dict):
+        raise IntegrityError("it has no state of an optimizer")
+    found = [one.get("params") if isinstance(one, dict) else None for one in groups]
+    numbers, start = [], 0
+    for group in weights:
+        numbers.append(list(range(start, start + len(group))))
+        start += len(group)
+    if found != numbers or not set(state) <= set(range(len(flat))):
+        raise IntegrityError("its optimizer has other groups of weights")
+    for number, values in state.items():
+        weight = flat[number]
+        for name, value in values.items() if isinstance(values, dict) else [("state", values)]:
+            moment = isinstance(value, torch.Tensor) and (name == "step" or _kind(value) == _kind(weight))
+            if not moment or not torch.isfinite(value).all():
+                raise IntegrityError(f"its optimizer has {name} that does not fit weight {number}, {_kind(weight)}")
+
+
 def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
@@ -255,7 +280,10 @@ def _require_structure(payload: dict[str, Any]) -> None:
         if type(state.get(key)) is not int or state[key] < 0:
             raise IntegrityError(f"has {str(state.get(key))[:40]!r} for {key}, not a number of epochs")
     for part in _TENSORS:
-        for name, value in (payload.get(part) or {}).items():
+        tensors = payload.get(part) or {}
+        if not isinstance(tensors, dict):
+            raise IntegrityError(f"has a {type(tensors).__name__} for {part}")
+        for name, value in tensors.items():
             if not isinstance(value, torch.Tensor):
                 raise IntegrityError(f"has a {type(value).__name__} for {part}.{name}, not a tensor")
             if value.is_floating_point() and not torch.isfinite(value).all():

@@ -26,11 +26,12 @@ from glaucoma.training.checkpoint_format import (
     listed,
     made_otherwise,
     read_payload,
+    require_same_optimizer,
     require_same_tensors,
     write_payload,
 )
 
-__all__ = ["BEST", "LAST", "PREVIOUS", "Checkpoints", "Identity", "require_same_tensors"]
+__all__ = ["BEST", "LAST", "PREVIOUS", "Checkpoints", "Identity", "require_same_optimizer", "require_same_tensors"]
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 _LIST = "checkpoints.sha256"
