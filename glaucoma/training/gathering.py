@@ -29,6 +29,7 @@ from glaucoma.training.spec import ExperimentSpec
 Gathered = tuple[torch.Tensor, torch.Tensor | None]
 _AHEAD = 2
 """Batches that each worker prepares ahead."""
+_CACHED_PIXELS = 150_000
 _SHARED = Path("/dev/shm")  # noqa: S108  no place for files: how much memory processes may share
 
 
@@ -75,9 +76,25 @@ class Gatherer(Dataset[Gathered]):
 
 
 def finish(images: torch.Tensor, masks: torch.Tensor | None, draws: Draws) -> Gathered:
-    """(n, px, px, 3) uint8 to normalised, augmented (n, 3, px, px) float32; masks follow. Where they lie."""
-    changed, masks = augment(images, masks, draws)
-    return normalise(changed), masks
+    """(n, px, px, 3) uint8 to normalised, augmented (n, 3, px, px) float32; masks follow. Where they lie.
+
+    On a CPU a few at a time: what lies between the steps then stays in its cache, which halves the time at 320 px.
+    """
+    n, side_px = images.shape[:2]
+    some = n if images.is_cuda else max(_CACHED_PIXELS // side_px**2, 1)
+    if n <= some:
+        changed, masks = augment(images, masks, draws)
+        return normalise(changed), masks
+    inputs = torch.empty(n, 3, side_px, side_px)
+    moved = None if masks is None else torch.empty_like(masks)
+    for start in range(0, n, some):
+        here = slice(start, min(start + some, n))
+        inputs[here], part = finish(
+            images[here], None if masks is None else masks[here], draws.cut(here.start, here.stop)
+        )
+        if moved is not None and part is not None:
+            moved[here] = part
+    return inputs, moved
 
 
 def by_thread(gatherer: Gatherer, recipes: Sequence[Recipe], device: torch.device) -> Generator[Gathered, None, None]:

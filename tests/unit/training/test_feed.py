@@ -87,6 +87,14 @@ def test_batches_are_equal_bit_for_bit_with_any_number_of_workers_and_threads(ta
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("task", list(Task))
+def test_a_few_images_at_a_time_are_finished_as_all_at_once(task, feed, make_spec, monkeypatch):
+    spec = make_spec(task, augmentation=EVERYTHING)
+    all_at_once = list(feed(spec).epoch(1))
+    monkeypatch.setattr("glaucoma.training.gathering._CACHED_PIXELS", 3 * 32**2)
+    assert_same(all_at_once, feed(spec).epoch(1))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_taken_up_again_gives_the_batches_that_were_left(workers, feed, make_spec):
     spec = make_spec(augmentation=EVERYTHING)
