@@ -1,52 +1,55 @@
-"""Batches on the device: gathered in one go from 8-bit arrays, turned to float there."""
+"""A batch: images as the network takes them, what it is to say of them, and which images they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 
 from glaucoma.schema import MaskValue
-from glaucoma.training.augment import augment_batch
-from glaucoma.training.data import Arrays, normalise, to_input
-from glaucoma.training.device import fits
+from glaucoma.training.sampling import Indices
 
 
 @dataclass(frozen=True)
-class Batches:
-    """The images of one split, ready to be gathered: on the device where they fit, else in the machine's memory."""
+class Batch:
+    """One process's share of a step.
 
-    images: torch.Tensor
-    masks: torch.Tensor | None
-    labels: torch.Tensor | None
-    device: torch.device
+    Args:
+        inputs: (n, 3, px, px) float32, normalised, on the device; channels_last on a GPU.
+        clinical: (n, k) float32, NaN where a value is missing; None where the spec names none.
+        targets: Classification (n, 1), segmentation (n, 2, px, px), float32 of 0 and 1.
+        indices: (n,) int64 into the split.
+        n_step: Images of the step over all processes.
+    """
 
-    @classmethod
-    def of(cls, arrays: Arrays, device: torch.device) -> Batches:
-        """Places `arrays`."""
-        home = device if fits(device, arrays.images.nbytes) else torch.device("cpu")
-        return cls(
-            images=torch.from_numpy(arrays.images).to(home),
-            masks=None if arrays.masks is None else torch.from_numpy(arrays.masks).to(home),
-            labels=None if arrays.labels is None else torch.from_numpy(arrays.labels).to(home),
-            device=device,
-        )
+    inputs: torch.Tensor
+    clinical: torch.Tensor | None
+    targets: torch.Tensor
+    indices: Indices
+    n_step: int
 
-    def gather(
-        self, indices: Any, augment: float = 0.0, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised images (n, 3, px, px) float32, and targets: (n, 1) or (n, 2, px, px) float32 of 0 and 1."""
-        chosen = torch.as_tensor(indices, device=self.images.device)
-        images = to_input(self.images[chosen].to(self.device, non_blocking=True))
-        masks = None if self.masks is None else self.masks[chosen].to(self.device, non_blocking=True)
-        if generator is not None:
-            images, masks = augment_batch(images, masks, augment, generator)
-        if masks is not None:
-            return normalise(images), mask_targets(masks)
-        if self.labels is None:
-            raise ValueError("a split without masks has labels")
-        return normalise(images), self.labels[chosen].to(self.device).float()[:, None]
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def micro(self, size: int | None) -> Iterator[Batch]:
+        """The batch in parts of at most `size` images, as equal as they can be; None: in one.
+
+        No part is of one image, since batch normalisation needs two, unless the batch is: with `size` 2 an odd batch
+        has one part of three.
+        """
+        n = len(self)
+        parts = 1 if size is None else min(-(-n // size), max(n // 2, 1))
+        for part in np.array_split(np.arange(n), parts):
+            here = slice(int(part[0]), int(part[-1]) + 1)
+            yield Batch(
+                inputs=self.inputs[here],
+                clinical=None if self.clinical is None else self.clinical[here],
+                targets=self.targets[here],
+                indices=self.indices[here],
+                n_step=self.n_step,
+            )
 
 
 def mask_targets(masks: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,11 @@
-"""A prepared dataset as arrays for training: read once, resized once, kept as 8-bit in memory."""
+"""A prepared dataset as arrays for training: 8-bit, resized once and kept in memory, or read as they are needed."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+_MEMORY_SHARE = 0.5
+"""Of the free memory, how much the resized images of a split may take; beyond it they are read for each batch."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,21 +32,39 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Arrays:
-    """The images of one split at the network's input size, in the order of the manifest.
+    """The images of one split, in the order of the manifest.
 
     Args:
-        images: (n, px, px, 3) uint8 RGB.
-        masks: Segmentation: (n, px, px) uint8 of `MaskValue`; else None.
+        images: (n, px, px, 3) uint8 RGB at the network's input side; with `rows`: the packed (N, S, S, 3) of all
+            splits, on the disk.
+        masks: Segmentation: (n, px, px), or (N, S, S), uint8 of `MaskValue`; else None.
         labels: Classification: (n,) uint8, 1 is glaucoma; else None.
+        clinical: (n, k) float32 in the order of `spec.clinical`, NaN where the manifest has no value; None without any.
+        rows: (n,) int64, where the split's images lie in `images`; None: they are all there is in it.
     """
 
     image_ids: list[str]
     images: Bytes
     masks: Bytes | None
     labels: Bytes | None
+    clinical: Floats | None = None
+    rows: Any = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    @property
+    def in_memory(self) -> bool:
+        return self.rows is None
+
+    def gather(self, indices: Any, side_px: int, threads: int = 1) -> tuple[Bytes, Bytes | None]:
+        """Images (n, side_px, side_px, 3), and masks, of `indices` into the split: the same from memory and disk."""
+        if self.rows is None:
+            return self.images[indices], None if self.masks is None else self.masks[indices]
+        rows = self.rows[indices]
+        images = _resized(self.images, rows, side_px, nearest=False, threads=threads)
+        masks = None if self.masks is None else _resized(self.masks, rows, side_px, nearest=True, threads=threads)
+        return images, masks
 
 
 @dataclass(frozen=True)
@@ -108,26 +130,59 @@ def open_prepared(spec: ExperimentSpec, workspace: Workspace) -> PreparedData:
     return PreparedData(manifest, images, masks)
 
 
-def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads: int = 1) -> Arrays:
-    """The usable images of `split`, resized to the spec's input side (area; masks nearest)."""
+def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads: int = 1, copies: int = 1) -> Arrays:
+    """The usable images of `split`, resized to the spec's input side (area; masks nearest).
+
+    They are kept in memory where they take less than half of what is free; else each batch is read from the packed
+    array and resized, which gives the same bytes.
+
+    Args:
+        copies: Processes of this machine that load the same, each for itself.
+    """
     rows = data.rows(spec.task, split)
     segmentation = spec.task is Task.SEGMENTATION
     labels = (data.manifest[Column.LABEL].to_numpy()[rows] == str(Label.GLAUCOMA)).astype(np.uint8)
-    return Arrays(
+    packed = Arrays(
         image_ids=[str(value) for value in data.manifest[Column.IMAGE_ID].to_numpy()[rows]],
-        images=_resized(data.images, rows, spec.input_px, nearest=False, threads=threads),
-        masks=_resized(data.masks, rows, spec.input_px, nearest=True, threads=threads) if segmentation else None,
+        images=data.images,
+        masks=data.masks if segmentation else None,
         labels=None if segmentation else labels,
+        clinical=clinical_values(data.manifest, rows, spec) if spec.clinical else None,
+        rows=rows,
     )
+    needed_bytes = copies * len(rows) * spec.input_px**2 * (4 if segmentation else 3)
+    if needed_bytes > _MEMORY_SHARE * free_memory_bytes():
+        return packed
+    images, masks = packed.gather(np.arange(len(rows)), spec.input_px, threads)
+    return replace(packed, images=images, masks=masks, rows=None)
+
+
+def free_memory_bytes() -> int:
+    """Memory that this process may still take: of the machine, and of its control group where that has a limit."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no control groups (version 2) here, or no limit ("max")
+        limit = int((group / "memory.max").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+        used = int((group / "memory.current").read_text()) - (int(cached[1]) if cached else 0)
+        free = min(free, max(limit - used, 0))
+    return free
 
 
 def clinical_values(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> Floats:
-    """(n, k) float32 of the manifest's `rows`, a column for each of `spec.clinical`; NaN where it states nothing."""
+    """(n, k) float32: the values of `spec.clinical`, in its order, of the manifest's `rows`; NaN where it has none.
+
+    Units and bounds are those of the manifest's columns: years, mmHg.
+    """
     import pandas as pd
 
-    chosen = manifest.iloc[rows]
-    columns = [pd.to_numeric(chosen[str(name)].replace("", None)).to_numpy(np.float32) for name in spec.clinical]
-    return np.stack(columns, axis=1) if columns else np.empty((len(chosen), 0), np.float32)
+    values = np.empty((len(rows), len(spec.clinical)), np.float32)
+    for column, name in enumerate(spec.clinical):
+        texts = manifest[Column(str(name))].iloc[rows]
+        values[:, column] = pd.to_numeric(texts.replace("", np.nan)).to_numpy(dtype=np.float32)
+    return values
 
 
 def require_trainable(train: Arrays, val: Arrays, spec: ExperimentSpec, left_out: dict[str, int]) -> None:
@@ -149,6 +204,21 @@ def require_trainable(train: Arrays, val: Arrays, spec: ExperimentSpec, left_out
             expected="normal and glaucoma photographs for training, and at least one for validation",
             consequence="A classifier cannot be trained on it",
             remedy="take a dataset with both labels, or other split shares",
+        )
+    _require_clinical(train, spec)
+
+
+def _require_clinical(train: Arrays, spec: ExperimentSpec) -> None:
+    if train.clinical is None:
+        return
+    known = ~np.isnan(train.clinical)
+    empty = [str(name) for column, name in enumerate(spec.clinical) if not known[:, column].any()]
+    if empty:
+        raise DatasetError(
+            f"No image for training of the dataset {spec.dataset} has a value of {' or of '.join(empty)}",
+            expected="a value for some of them at least, in the manifest's column of that name",
+            consequence="A classifier cannot learn from clinical values that are not there",
+            remedy="take a dataset that states them, or leave them out of clinical",
         )
 
 
@@ -172,13 +242,6 @@ def model_input(images: Bytes, spec: ExperimentSpec) -> torch.Tensor:
 
     resized = _resized(images, np.arange(len(images)), spec.input_px, nearest=False, threads=1)
     return normalise(to_input(torch.from_numpy(resized)))
-
-
-def clinical_input(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> torch.Tensor | None:
-    """What the spec's network takes beside `model_input`: `clinical_values`, or None where it takes none."""
-    import torch
-
-    return torch.from_numpy(clinical_values(manifest, rows, spec)) if spec.clinical else None
 
 
 def _resized(source: Bytes, rows: Any, side_px: int, *, nearest: bool, threads: int) -> Bytes:

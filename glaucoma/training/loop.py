@@ -1,4 +1,4 @@
-"""The training loop. Every random draw is a function of (seed, epoch, step), so resuming needs no generator's state.
+"""The training loop. Every random draw is a function of (seed, step, rank), so resuming needs no generator's state.
 
 The same spec on the same CPU and threads ends with the same weights, bit for bit, however often it was stopped.
 """
@@ -8,51 +8,37 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
 
-from glaucoma.errors import TrainingError
-from glaucoma.provenance import code_sha256
+from glaucoma.provenance import file_sha256
 from glaucoma.schema import Split
-from glaucoma.training.batching import Batches
 from glaucoma.training.build import build_model
-from glaucoma.training.checkpoints import BEST, Checkpoints
-from glaucoma.training.data import load_arrays, open_prepared, require_trainable
-from glaucoma.training.device import choose_device, configure, held, memory_mb, uses_bfloat16
-from glaucoma.training.experiment import CheckpointRecord, Experiment, Metadata
-from glaucoma.training.losses import make_loss
-from glaucoma.training.optimization import learning_rate, parameter_groups
-from glaucoma.training.progress_log import ProgressWriter
-from glaucoma.training.sampling import Indices, batches, epoch_order, step_seed
-from glaucoma.training.settings import ExecutionSettings
-from glaucoma.training.spec import ExperimentSpec
-from glaucoma.training.validation import rank, validate
-from glaucoma.workspace import Workspace
+from glaucoma.training.catch_up import bar_for
+from glaucoma.training.checkpoints import Checkpoints, Identity
+from glaucoma.training.data import load_arrays, open_prepared, prepared_folder, require_trainable
+from glaucoma.training.device import choose_device, configure, held, placed, release
+from glaucoma.training.divergence import EPOCHS, TIMES, diverged, epochs_exploded
+from glaucoma.training.engine import Engine, find_place, make_engine
+from glaucoma.training.experiment import Experiment
+from glaucoma.training.feed import Feed
+from glaucoma.training.journal import Journal, write_down
+from glaucoma.training.learner import Learner
 
-_CLIP_NORM = 1.0
-_DROPOUT, _AUGMENT = 1, 2
+# LIMITS from glaucoma.training.limits import require_fits
+from glaucoma.training.losses import make_loss
+from glaucoma.training.progress_log import ProgressWriter
+from glaucoma.training.settings import ExecutionSettings
+from glaucoma.training.state import State, read_state
+from glaucoma.training.task_definition import DEFINITIONS, Scores
+from glaucoma.training.validation import validate
+from glaucoma.workspace import Workspace
 
 
 class StoppedError(Exception):
     """The loop was asked to stop, and has saved."""
-
-
-@dataclass
-class State:
-    """Where a run stands; with the weights and the optimizer all that resuming needs."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    next_batch: int = 0
-    loss_sum: float = 0.0
-    images_seen: int = 0
-    best_epoch: int = 0
-    """The first is 1; 0: none yet."""
-    best_rank: list[float] = field(default_factory=list)
-    since_best: int = 0
 
 
 def run_training(
@@ -64,16 +50,20 @@ def run_training(
 ) -> None:
     """Trains the experiment to its end, from its last good checkpoint where there is one.
 
+    With `execution.devices` above 1 it is called in each of as many processes, in torchrun's environment; only the
+    first writes checkpoints and metadata.
+
     Args:
+        progress: Writes nothing in the other processes.
         should_stop: Waits up to that many seconds for a request to stop, and says whether there is one.
 
     Raises:
-        StoppedError: Asked to stop; the state is saved.
-        TrainingError: The loss is no longer finite.
-        InputError: The data or the model's name or weights do not serve.
+        StoppedError: Asked to stop, here or in another process; the state is saved.
+        TrainingError: The loss is no longer finite, or exploded.
+        InputError: The data, the settings, or the model's name or weights do not serve.
     """
-    spec = experiment.spec
-    device = choose_device(execution.device)
+    place = find_place(execution)
+    device = choose_device(execution.device, place.local_rank)
     configure(device, execution.threads, deterministic=execution.deterministic)
 
     def wait() -> None:
@@ -82,8 +72,12 @@ def run_training(
             raise StoppedError
 
     with held(device, workspace, wait):
-        trainer = Trainer(experiment, spec, workspace, execution, device, progress, lambda: should_stop(0.0))
-        trainer.run()
+        engine = make_engine(execution, device, place)
+        try:
+            Trainer(experiment, workspace, execution, engine, progress, lambda: should_stop(0.0)).run()
+        finally:
+            engine.close()
+            release(device)
 
 
 class Trainer:
@@ -92,194 +86,210 @@ class Trainer:
     def __init__(
         self,
         experiment: Experiment,
-        spec: ExperimentSpec,
         workspace: Workspace,
         execution: ExecutionSettings,
-        device: torch.device,
+        engine: Engine,
         progress: ProgressWriter,
         stop_asked: Callable[[], bool],
     ) -> None:
-        self.experiment, self.spec, self.execution, self.device = experiment, spec, execution, device
-        self.progress, self.stop_asked = progress, stop_asked
-        data = open_prepared(spec, workspace)
+        self.experiment, self.workspace, self.execution, self.engine = experiment, workspace, execution, engine
+        self.stop_asked = stop_asked
+        self.spec = experiment.spec
+        self.definition = DEFINITIONS[self.spec.task]
+        bar = bar_for(experiment, workspace) if engine.is_first else None
+        self.bar: Any = engine.from_first(bar)
+        self._open_data()
+        self.checkpoints = Checkpoints(experiment.checkpoints)
+        manifest = prepared_folder(self.spec, workspace) / "manifest.csv"
+        self.identity = Identity(experiment.experiment_id, self.spec.model_dump(mode="json"), file_sha256(manifest))
+        self.state = State()
+        resumed = self._make_learner()
+        self.journal = Journal(progress, self.spec, engine, self.train, self.learner)
+        self.journal.begun(self.state, self.images, resumed=resumed)
+        self._last_saved = time.monotonic()
+
+    def run(self) -> None:
+        """Trains until the last epoch, or an earlier end that the spec asks for, and writes down what came out."""
+        try:
+            while not self.state.ended_by:
+                self._train_epoch()
+                self._end_epoch(self._validate())
+            if self.engine.is_first:
+                write_down(self.experiment, self.checkpoints, self.state, self._facts())
+                self.journal.ended(self.state, "training is complete")
+            self.engine.gathered(None)  # none leaves before the first has written
+        finally:
+            self.train.close()
+            self.val.close()
+
+    def _open_data(self) -> None:
+        spec, execution, place = self.spec, self.execution, self.engine.place
+        data = open_prepared(spec, self.workspace)
         train = load_arrays(data, spec, Split.TRAIN, execution.threads)
         val = load_arrays(data, spec, Split.VAL, execution.threads)
         self.left_out = data.left_out(spec.task)
         require_trainable(train, val, spec, self.left_out)
-        self.labels = train.labels if spec.balanced_sampling else None
-        self.train, self.val = Batches.of(train, device), Batches.of(val, device)
+        self.images = {"train": len(train), "val": len(val)}
+        self.clinical = train.clinical
         self.loss = make_loss(spec, train.labels)
-        self.batches_per_epoch = len(batches(self._order(0), spec.batch_size))
-        self.checkpoints = Checkpoints(experiment.checkpoints)
-        saved = self.checkpoints.load_last(experiment.note)
-        self.state = State(**saved["state"]) if saved else State()
-        torch.manual_seed(spec.seed)
-        model = build_model(spec, workspace, pretrained=spec.pretrained and saved is None)
-        if device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)
-        self.model: nn.Module = model.to(device)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, spec.weight_decay), lr=spec.learning_rate)
-        if saved:
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-        self._loss_sum = torch.tensor(self.state.loss_sum, dtype=torch.float64, device=device)
-        self._last_saved = self._began = time.monotonic()
-        self._images_done = 0
-        self._say_begun(saved is not None)
-
-    def run(self) -> None:
-        """Trains until the last epoch, or until patience is at its end, and writes down what came out."""
-        while not self.finished:
-            self._run_epoch()
-        self._write_down()
-        self.progress.write(event="end", message="training is complete", **self._position())
-
-    @property
-    def finished(self) -> bool:
-        return self.state.epoch >= self.spec.epochs or self.state.since_best >= self.spec.patience
-
-    def _order(self, epoch: int) -> Indices:
-        return epoch_order(len(self.train.images), self.labels, self.spec.seed, epoch)
-
-    def _run_epoch(self) -> None:
-        state = self.state
-        cut = batches(self._order(state.epoch), self.spec.batch_size)
-        self.model.train()
-        for index in range(state.next_batch, len(cut)):
-            self._step(cut[index], state.epoch * len(cut) + index)
-            state.next_batch = index + 1
-            self.progress.step(**self._position())
-            self._save_or_stop()
-        scores = validate(
-            self.model, self.val, self.spec.task, self.loss, 2 * self.spec.batch_size, self._between_validation_batches
+        self.train, self.val = (
+            Feed(arrays, spec, execution, self.engine.device, rank=place.rank, world=place.world)
+            for arrays in (train, val)
         )
-        self._end_epoch(scores)
 
-    def _step(self, indices: Indices, step: int) -> None:
-        seed = self.spec.seed
-        torch.manual_seed(step_seed(seed, step, _DROPOUT))
-        generator = torch.Generator().manual_seed(step_seed(seed, step, _AUGMENT))
-        inputs, targets = self.train.gather(indices, self.spec.augment, generator)
-        if self.device.type == "cuda":
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.spec.learning_rate, step, self.spec.epochs * self.batches_per_epoch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bfloat16(self.device)):
-            logits = self.model(inputs)
-        loss = self.loss(logits.float(), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP_NORM)
-        self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(indices)
-        self.state.images_seen += len(indices)
-        self._images_done += len(indices)
+    def _make_learner(self) -> bool:
+        """Makes the learner, new or from the last checkpoint; True where there was one."""
+        self.learner = self._new_learner(pretrained=False)  # what a checkpoint fills needs no weights file
+        resumed = self._load_last()
+        if not resumed and (self.spec.pretrained or self.learner.touched):
+            self.learner = self._new_learner(pretrained=self.spec.pretrained)
+        # LIMITS require_fits(self.spec, self.execution, self.engine.device, self.learner.model)
+        self.learner.ready(compiled=self.execution.compile)
+        rank, world = self.engine.place.rank, self.engine.place.world
+        self.state.spread(world)
+        self.learner.begin_epoch(self.state.loss_sums[rank], self.state.images_seen[rank])
+        return resumed
 
-    def _end_epoch(self, scores: dict[str, float]) -> None:
-        state = self.state
-        line = self._position()
-        loss = self._mean_loss()
-        state.epoch, state.next_batch, state.images_seen = state.epoch + 1, 0, 0
-        self._loss_sum.zero_()
-        if not state.best_rank or rank(scores) > state.best_rank:
-            state.best_epoch, state.best_rank, state.since_best = state.epoch, rank(scores), 0
-            self.checkpoints.save_best(self._payload(scores, optimizer=False))
-        else:
-            state.since_best += 1
-        self._save()
-        self.progress.write(**{**line, "loss": loss, "val": scores})
+    def _new_learner(self, *, pretrained: bool) -> Learner:
+        spec, device = self.spec, self.engine.device
+        torch.manual_seed(spec.seed)
+        model: Any = placed(build_model(spec, self.workspace, pretrained=pretrained), device, spec.task)
+        if self.clinical is not None:
+            model.set_clinical_scale(torch.from_numpy(self.clinical).to(device))
+        return Learner(model, spec, self.loss, self.engine, spec.epochs * self.train.batches_per_epoch)
 
-    def _save_or_stop(self) -> None:
-        if self.stop_asked():
+    def _load_last(self) -> bool:
+        """Takes over the newest good checkpoint: the first process chooses it and hands it to the others."""
+        saved = None
+        if self.engine.is_first:
+            saved = self.checkpoints.load_last(self.experiment.note, self.identity, self._accept)
+        saved = self.engine.from_first(saved)
+        if saved is not None and not self.engine.is_first:
+            self._accept(saved)
+        return saved is not None
+
+    def _accept(self, payload: dict[str, Any]) -> None:
+        state = read_state(payload["state"])
+        self.learner.load(payload)
+        self.state = state
+
+    def _train_epoch(self) -> None:
+        state, before = self.state, self.state.epoch * self.train.batches_per_epoch
+        self.learner.model.train()
+        for batch in self.train.epoch(state.epoch, state.next_batch):
+            self.learner.step(batch, before + state.next_batch, self.execution.micro_batch_size)
+            state.next_batch += 1
+            self._after_step(batch.n_step)
+
+    def _after_step(self, images: int) -> None:
+        """Shows where the run is, and saves or ends it where that is due: all processes do the same."""
+        shown = self.journal.step(self.state, images)
+        stop, save, broken = self.engine.any(
+            self.stop_asked(),
+            self.engine.is_first and time.monotonic() - self._last_saved >= self.execution.checkpoint_every_s,
+            shown and not math.isfinite(float(self.learner.loss_sum)),
+        )
+        if stop or save or broken:
             self._save()
+        if stop:
             raise StoppedError
-        if time.monotonic() - self._last_saved >= self.execution.checkpoint_every_s:
-            self._save()
 
-    def _between_validation_batches(self) -> None:
-        self.progress.step(**self._position())
-        if self.stop_asked():
+    def _validate(self) -> Scores:
+        self.learner.share_buffers()
+        size = 2 * (self.execution.micro_batch_size or self.spec.batch_size)
+        batches, after_batch = self.val.in_order(size), self._after_validation_batch
+        return validate(self.learner.kept, batches, self.definition, self.loss, self.engine, after_batch)
+
+    def _after_validation_batch(self, more: bool) -> bool:
+        self.journal.step(self.state, images=0)
+        stop, any_more = self.engine.any(more and self.stop_asked(), more)
+        if stop:
             self._save()  # all batches of the epoch are done: the next attempt begins with the validation
             raise StoppedError
+        return any_more
+
+    def _end_epoch(self, scores: Scores) -> None:
+        """Judges the epoch, keeps the best, and decides whether another one follows."""
+        state, line = self.state, self.journal.position(self.state)
+        loss = self._judge_loss(scores["loss"])
+        state.epoch, state.next_batch = state.epoch + 1, 0
+        self.learner.begin_epoch()
+        rank = self.definition.rank(scores)
+        better = not state.best_rank or rank > state.best_rank
+        state.since_best = 0 if better else state.since_best + 1
+        if better:
+            state.best_epoch, state.best_rank = state.epoch, rank
+        reason = self._decide_end()
+        self._gather_sums()
+        if not self.engine.is_first:
+            return
+        if better:
+            self.checkpoints.save_best({**self._payload(scores), "model": self.learner.kept.state_dict()})
+        self._write_last()
+        self.journal.epoch_ended(line, loss, scores)
+        if reason:
+            self.journal.ended(state, reason, event="cannot_catch_up")
+
+    def _judge_loss(self, validation_loss: float) -> float:
+        """The epoch's mean training loss, of all processes; `TrainingError` where the run has diverged."""
+        self._gather_sums()
+        state = self.state
+        loss = sum(state.loss_sums) / sum(state.images_seen)
+        if not math.isfinite(validation_loss):
+            raise self._diverged(f"is {validation_loss} on the validation images")
+        state.exploded = epochs_exploded(loss, state.lowest_loss, state.exploded)
+        if state.exploded >= EPOCHS:
+            raise self._diverged(f"is {loss:.4g}, for {EPOCHS} epochs more than {TIMES:g} times its best,")
+        state.lowest_loss = min(loss, state.lowest_loss)
+        return loss
+
+    def _decide_end(self) -> str:
+        """Sets what ended the run, if anything did; the reason for a person where it cannot catch up."""
+        state, reason = self.state, ""
+        if state.epoch >= self.spec.epochs:
+            state.ended_by = "epochs"
+        elif state.since_best >= self.spec.patience:
+            state.ended_by = "patience"
+        elif reason := self.bar.hopeless(state.epoch / self.spec.epochs, state.best_rank[0]):
+            state.ended_by = "cannot_catch_up"
+        return reason
 
     def _save(self) -> None:
-        self._mean_loss()  # a diverged state is not worth keeping
-        self.checkpoints.save_last(self._payload({}, optimizer=True))
+        self._gather_sums()
+        if self.engine.is_first:
+            self._write_last()
+
+    def _write_last(self) -> None:
+        self.checkpoints.save_last({**self._payload({}), **self.learner.payload()})
         self._last_saved = time.monotonic()
 
-    def _payload(self, scores: dict[str, float], *, optimizer: bool) -> dict[str, Any]:
-        self.state.loss_sum = float(self._loss_sum)
-        payload: dict[str, Any] = {
+    def _gather_sums(self) -> None:
+        """Puts the processes' sums into the state; a diverged one is not worth keeping."""
+        shares = self.engine.gathered((float(self.learner.loss_sum), self.learner.images_seen))
+        self.state.loss_sums, self.state.images_seen = [one for one, _ in shares], [one for _, one in shares]
+        total = sum(self.state.loss_sums)
+        if not math.isfinite(total):
+            raise self._diverged(f"is {total}")
+
+    def _diverged(self, what: str) -> Exception:
+        return diverged(self.experiment.experiment_id, what, self.state.epoch + 1, self.spec.learning_rate)
+
+    def _payload(self, scores: Scores) -> dict[str, Any]:
+        return {
             "experiment_id": self.experiment.experiment_id,
+            "identity": self.identity,
             "state": asdict(self.state),
-            "model": self.model.state_dict(),
             "scores": scores,
         }
-        if optimizer:
-            payload["optimizer"] = self.optimizer.state_dict()
-        return payload
 
-    def _mean_loss(self) -> float:
-        """The epoch's mean loss so far; `TrainingError` where it is not finite."""
-        mean = float(self._loss_sum) / max(self.state.images_seen, 1)
-        if not math.isfinite(mean):
-            raise TrainingError(
-                f"The loss of {self.experiment.experiment_id} is {mean} in epoch {self.state.epoch + 1}: it diverged",
-                expected="a finite loss",
-                consequence="The training ended without a model",
-                remedy=f"lower the learning rate, which is {self.spec.learning_rate:g}",
-            )
-        return mean
-
-    def _position(self) -> dict[str, Any]:
-        """Where the run is, for a line of progress."""
-        state, spec = self.state, self.spec
-        step, steps = state.epoch * self.batches_per_epoch + state.next_batch, spec.epochs * self.batches_per_epoch
-        elapsed = time.monotonic() - self._began
-        speed = self._images_done / elapsed if elapsed > 0 and self._images_done else None
+    def _facts(self) -> dict[str, Any]:
         return {
-            "epoch": min(state.epoch + 1, spec.epochs),
-            "epochs": spec.epochs,
-            "step": step,
-            "steps": steps,
-            "loss": self._mean_loss() if state.images_seen else None,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "images_per_s": round(speed, 2) if speed else None,
-            "eta_s": round((steps - step) * spec.batch_size / speed, 1) if speed else None,
-            "gpu_memory_mb": memory_mb(self.device),
+            "images": self.images,
+            "left_out": self.left_out,
+            "device": str(self.engine.device),
+            "threads": self.execution.threads,
+            "parameters": sum(parameter.numel() for parameter in self.learner.model.parameters()),
+            "ema": self.spec.ema_decay > 0,
+            "micro_batch_size": self.execution.micro_batch_size,
+            **self.engine.facts(),
         }
-
-    def _say_begun(self, resumed: bool) -> None:
-        where = f"resumed after step {self._position()['step']}" if resumed else "started"
-        counts = f"{len(self.train.images)} images for training, {len(self.val.images)} for validation"
-        self.progress.write(
-            event="resume" if resumed else "start", message=f"{where} on {self.device}, {counts}", **self._position()
-        )
-
-    def _write_down(self) -> None:
-        """Puts the result into the metadata, from what the best checkpoint itself says."""
-        best = self.checkpoints.load_best()
-        sha256 = self.checkpoints.sha256(BEST)
-
-        def change(metadata: Metadata) -> None:
-            metadata.checkpoint = CheckpointRecord(
-                path=f"checkpoints/{BEST}", sha256=sha256, epoch=best["state"]["best_epoch"]
-            )
-            metadata.code_sha256 = code_sha256("glaucoma.training.loop")
-            metadata.training = {
-                "epochs_run": self.state.epoch,
-                "stopped_early": self.state.epoch < self.spec.epochs,
-                "best_epoch": best["state"]["best_epoch"],
-                "best_scores": {name: _or_none(value) for name, value in best["scores"].items()},
-                "images": {"train": len(self.train.images), "val": len(self.val.images)},
-                "left_out": self.left_out,
-                "device": str(self.device),
-                "threads": self.execution.threads,
-                "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            }
-
-        self.experiment.update(change)
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -7,13 +7,16 @@ from typing import Any
 
 from torch import nn
 
-_WARM_UP_SHARE = 0.05
 _LAST_SHARE = 0.01
 
 
-def learning_rate(highest: float, step: int, steps: int) -> float:
-    """Linear warm-up over the first twentieth of all steps, then a cosine down to a hundredth of the highest."""
-    warm_up = max(1, round(_WARM_UP_SHARE * steps))
+def learning_rate(highest: float, step: int, steps: int, warm_up_share: float = 0.05) -> float:
+    """Linear warm-up over that share of all steps, then a cosine down to a hundredth of the highest.
+
+    Args:
+        step: The first is 0, and has already a part of the highest rate; without warm-up the whole.
+    """
+    warm_up = max(1, round(warm_up_share * steps))
     if step < warm_up:
         return highest * (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)

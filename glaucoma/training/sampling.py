@@ -31,9 +31,18 @@ def epoch_order(n: int, labels: Any | None, seed: int, epoch: int) -> Indices:
     return rng.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
-def batches(order: Indices, batch_size: int) -> list[Indices]:
-    """`order` cut into batches; a last batch of one image is left out, since batch normalisation needs two."""
+def batches(order: Indices, batch_size: int, world: int = 1) -> list[Indices]:
+    """`order` cut into the batches of an epoch, each to be shared by `world` processes.
+
+    A last batch of less than 2 images a process is left out, since batch normalisation needs two: at most
+    `2 * world - 1` images an epoch, other ones in each.
+    """
     cut = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    if len(cut) > 1 and len(cut[-1]) == 1:
+    if len(cut) > 1 and len(cut[-1]) < 2 * world:
         cut.pop()
     return cut
+
+
+def share(n: int, rank: int, world: int) -> slice:
+    """The part of `n` images that process `rank` of `world` takes: contiguous, and all as large to within one image."""
+    return slice(n * rank // world, n * (rank + 1) // world)

@@ -30,6 +30,11 @@ def dice_per_image(predicted: Any, truth: Any) -> Floats:
     """(N, C) Dice of two boolean arrays (N, C, H, W); NaN where both are empty."""
     shared = np.count_nonzero(predicted & truth, axis=(2, 3))
     total = np.count_nonzero(predicted, axis=(2, 3)) + np.count_nonzero(truth, axis=(2, 3))
+    return dice_of_counts(shared, total)
+
+
+def dice_of_counts(shared: Any, total: Any) -> Floats:
+    """Dice from pixels shared and pixels of both together, arrays of one shape; NaN where both are empty."""
     with np.errstate(invalid="ignore"):
         result: Floats = 2.0 * shared / np.where(total > 0, total, np.nan)
     return result

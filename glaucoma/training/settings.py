@@ -83,7 +83,11 @@ class ExecutionSettings(Settings):
         "Halved by itself where the memory does not hold it.",
     )
     workers: int = Field(
-        default=0, ge=0, le=64, description="Processes that read and gather batches ahead; 0: the training itself."
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that prepare batches ahead, and augment where there is no GPU; 0: the training itself. "
+        "None are started where all images lie on the GPU.",
     )
     max_parameters_millions: float | None = Field(
         default=None, gt=0, description="A network with more is refused before training. None: no limit."

@@ -1,63 +1,61 @@
-"""One pass over the validation images: the loss, and the score by which the best epoch is chosen."""
+"""One pass over the validation images, shared by all processes: the loss, and the score that chooses the best epoch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from glaucoma.schema import Task
-from glaucoma.training.batching import Batches
+from glaucoma.training.batching import Batch
+from glaucoma.training.engine import Engine
 from glaucoma.training.losses import Loss
-from glaucoma.training.scores import area_under_roc, dice_per_image
-
-CHANNELS = ("disc", "cup")
+from glaucoma.training.task_definition import Scores, TaskDefinition
 
 
 def validate(
-    model: nn.Module, images: Batches, task: Task, loss: Loss, batch_size: int, after_batch: Callable[[], None]
-) -> dict[str, float]:
-    """`loss` and `auc`, or `loss`, `dice_disc`, `dice_cup`, `dice_mean`; what is undefined is NaN.
+    model: nn.Module,
+    batches: Iterator[Batch],
+    definition: TaskDefinition,
+    loss: Loss,
+    engine: Engine,
+    after_batch: Callable[[bool], bool],
+) -> Scores:
+    """`loss` and the task's scores of all validation images, each counted once; what is undefined is NaN.
+
+    Always in 32 bits, as evaluation does it. All processes get the same scores.
 
     Args:
-        after_batch: Called after each batch; may raise, to stop.
+        batches: This process's share of the images.
+        after_batch: Called after each batch with True, then with False until it gives False: whether any process has a
+            batch left. May raise, to stop; all processes then do.
     """
     model.eval()
-    n = len(images.images)
-    losses: list[float] = []
-    found: list[Any] = []
+    losses: list[torch.Tensor] = []
+    facts: list[torch.Tensor] = []
+    indices: list[Any] = []
     with torch.inference_mode():
-        for start in range(0, n, batch_size):
-            indices = np.arange(start, min(start + batch_size, n))
-            inputs, targets = images.gather(indices)
-            logits = model(inputs).float()
-            losses.append(float(loss(logits, targets)) * len(indices))
-            found.append(_facts(task, logits, targets))
-            after_batch()
-    scores = {"loss": sum(losses) / n}
-    joined = np.concatenate(found)
-    if task is Task.CLASSIFICATION:
-        return {**scores, "auc": area_under_roc(joined[:, 0] > 0, joined[:, 1])}
-    means = {f"dice_{name}": _mean(joined[:, channel]) for channel, name in enumerate(CHANNELS)}
-    return {**scores, **means, "dice_mean": _mean(np.array(list(means.values())))}
+        for batch in batches:
+            logits = model(*model_inputs(batch)).float()
+            losses.append(loss(logits, batch.targets).double() * len(batch.indices))
+            facts.append(definition.facts(logits, batch.targets))
+            indices.append(batch.indices)
+            after_batch(True)
+        while after_batch(False):
+            pass
+        mine = (
+            float(torch.stack(losses).sum()) if losses else 0.0,
+            torch.cat(facts).cpu().numpy() if facts else None,
+            np.concatenate(indices) if indices else np.empty(0, np.int64),
+        )
+    shares = engine.gathered(mine)
+    joined = np.concatenate([one for _, one, _ in shares if one is not None])
+    order = np.argsort(np.concatenate([one for _, _, one in shares]), kind="stable")
+    return {"loss": sum(one for one, _, _ in shares) / len(joined), **definition.scores(joined[order])}
 
 
-def rank(scores: dict[str, float]) -> list[float]:
-    """Higher is better, compared from left to right: the score, where defined, and then the loss."""
-    main = scores.get("auc", scores.get("dice_mean", math.nan))
-    return [-math.inf if math.isnan(main) else main, -scores["loss"]]
-
-
-def _facts(task: Task, logits: torch.Tensor, targets: torch.Tensor) -> Any:
-    if task is Task.CLASSIFICATION:
-        return torch.cat((targets, logits), dim=1).cpu().numpy()
-    return dice_per_image((logits > 0).cpu().numpy(), (targets > 0.5).cpu().numpy())
-
-
-def _mean(values: Any) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else math.nan
+def model_inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
+    """What the network is called with: the images, and the clinical values where it takes them."""
+    return (batch.inputs,) if batch.clinical is None else (batch.inputs, batch.clinical)

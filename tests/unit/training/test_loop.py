@@ -7,7 +7,7 @@ from glaucoma.models.registry import OWN_MODELS, OwnModel
 from glaucoma.schema import Column, Split, Task
 from glaucoma.training.checkpoints import LAST, Checkpoints
 from glaucoma.training.data import load_arrays, open_prepared
-from glaucoma.training.experiment import create_experiment
+from glaucoma.training.experiment import Status, create_experiment
 from glaucoma.training.loop import StoppedError, run_training
 from glaucoma.training.predict import load_model, predict_classification, predict_segmentation
 from glaucoma.training.progress_log import ProgressWriter, read_progress
@@ -124,6 +124,7 @@ def test_patience_ends_a_run_that_no_longer_improves(make_spec, workspace, execu
     spec = make_spec(epochs=40, patience=2, learning_rate=1e-9)
     training = run(spec, workspace, execution).metadata.training
     assert training["stopped_early"]
+    assert training["ended_by"] == "patience"
     assert training["epochs_run"] < 40
 
 
@@ -131,6 +132,62 @@ def test_a_diverged_run_is_told_with_its_learning_rate(make_spec, workspace, exe
     monkeypatch.setattr("glaucoma.training.loop.make_loss", lambda *_: lambda x, _: x.mean() * float("nan"))
     with pytest.raises(TrainingError, match=r"diverged.*learning rate, which is 0\.01"):
         run(make_spec(), workspace, execution)
+
+
+def test_a_loss_that_stays_far_above_its_best_ends_the_run(make_spec, workspace, execution, monkeypatch):
+    height = iter([0.5, 0.6, *[60.0] * 40])
+
+    def loss(logits, _):
+        return (logits - logits.detach()).mean() + (next(height) if logits.requires_grad else 0.5)
+
+    monkeypatch.setattr("glaucoma.training.loop.make_loss", lambda *_: loss)
+    spec = make_spec(batch_size=14, epochs=20)
+    with pytest.raises(TrainingError, match=r"for 3 epochs more than 10 x its best, in epoch 5: it diverged"):
+        run(spec, workspace, execution)
+
+
+def test_a_network_that_validates_as_no_number_is_not_kept(make_spec, workspace, execution, monkeypatch):
+    def loss(logits, _):
+        return logits.mean() * (1.0 if logits.requires_grad else float("inf"))
+
+    monkeypatch.setattr("glaucoma.training.loop.make_loss", lambda *_: loss)
+    with pytest.raises(TrainingError, match="on the validation images in epoch 1: it diverged"):
+        run(make_spec(), workspace, execution)
+    assert not (create_experiment(make_spec(), workspace).checkpoints / "best.pt").exists()
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_an_averaged_run_in_micro_batches_is_resumed_bit_for_bit(task, make_spec, workspace, other, execution):
+    spec = make_spec(task, ema_decay=0.9, clip_norm=None, warm_up_share=0.3)
+    small = execution.model_copy(update={"micro_batch_size": 2})
+    undisturbed = run(spec, other, small)
+    for calls in (2, 5):
+        with pytest.raises(StoppedError):
+            run(spec, workspace, small, stop_after(calls))
+    resumed = run(spec, workspace, small)
+    assert_same_weights(undisturbed, resumed)
+    training = resumed.metadata.training
+    assert training == undisturbed.metadata.training
+    assert (training["ema"], training["micro_batch_size"], training["ended_by"]) == (True, 2, "epochs")
+    last = Checkpoints(resumed.checkpoints).load_last(pytest.fail)
+    assert any(not torch.equal(last["ema"][key], last["model"][key]) for key in last["model"])
+    if training["best_epoch"] == spec.epochs:
+        best = weights(resumed)
+        assert all(torch.equal(best[key], last["ema"][key]) for key in best)
+
+
+def test_a_run_that_cannot_catch_up_ends_early_and_keeps_its_best(make_spec, workspace, execution):
+    for seed in (1, 2, 3):
+        run(make_spec(seed=seed, epochs=4), workspace, execution).set_status(Status.COMPLETED)
+    # what learns nothing lies below the median of those that did; the bar is asked from a third of the epochs on
+    spec = make_spec(seed=4, epochs=6, learning_rate=1e-12, catch_up_margin=0.0, warm_up_share=0.0)
+    experiment = run(spec, workspace, execution)
+    training = experiment.metadata.training
+    assert training["ended_by"] == "cannot_catch_up"
+    assert training["epochs_run"] < 6
+    lines = [line for line in read_progress(experiment.progress_path) if line.event == "cannot_catch_up"]
+    assert "finished experiments" in lines[0].message
+    load_model(experiment)
 
 
 def test_progress_says_where_it_is_and_how_long_it_takes(spec, workspace, execution):
@@ -143,6 +200,9 @@ def test_progress_says_where_it_is_and_how_long_it_takes(spec, workspace, execut
     assert ends[0].images_per_s > 0
     assert ends[0].eta_s >= 0
     assert ends[0].gpu_memory_mb is None
+    steps = [line for line in lines if line.event is None and not line.val]
+    assert steps[0].gpu_utilization_percent is None
+    assert 0 <= steps[0].wait_share <= 1
 
 
 def test_images_without_a_usable_label_or_mask_are_left_out_and_counted(spec, segmentation_spec, workspace):

@@ -1,0 +1,97 @@
+"""Two processes that share each step, started as torchrun starts them, on the CPU."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from glaucoma.schema import Split
+from glaucoma.training.checkpoints import Checkpoints
+from glaucoma.training.experiment import create_experiment
+from glaucoma.training.loop import run_training
+from glaucoma.training.losses import make_loss
+from glaucoma.training.predict import predict_classification
+from glaucoma.training.progress_log import ProgressWriter, read_progress
+from glaucoma.workspace import Workspace
+
+_SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+def in_two_processes(jobs, out):
+    """Runs the jobs one after the other in two processes; how each of them ended, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
+    strides = "ignore:Grad strides do not match bucket view strides"  # of depthwise kernels: slower, not wrong
+    command = [sys.executable, "-W", "error", "-W", strides, str(_SCRIPT), json.dumps(jobs), str(out)]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(240) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(2)]
+
+
+def test_two_processes_share_a_step_stop_together_and_end_the_same_whether_stopped_or_not(
+    tmp_path, prepare, make_spec, execution
+):
+    # 14 images in batches of 7: shares of 4 and 3; 7 images to validate
+    spec = make_spec(epochs=2, batch_size=7, ema_decay=0.9)
+    without_batch_statistics = make_spec(model="test_convnext", epochs=1, batch_size=7, augment=0.5)
+    two = execution.model_copy(update={"devices": 2})
+    experiments = {}
+    for name in ("undisturbed", "again", "stopped", "convnext", "alone"):
+        prepare(tmp_path / name)
+        chosen = without_batch_statistics if name in ("convnext", "alone") else spec
+        experiments[name] = create_experiment(chosen, Workspace.at(tmp_path / name))
+
+    def job(name, **more):
+        common = {"workspace": str(tmp_path / name), "experiment": experiments[name].experiment_id}
+        return {**common, "execution": two.model_dump(mode="json"), **more}
+
+    jobs = [job("undisturbed"), job("again"), job("stopped", stop_rank=1, stop_call=3), job("stopped"), job("convnext")]
+    ends = in_two_processes(jobs, tmp_path / "ends")
+    assert ends == [["complete", "complete", "stopped", "complete", "complete"]] * 2
+
+    first, again, resumed = (
+        Checkpoints(experiments[name].checkpoints).load_best() for name in ("undisturbed", "again", "stopped")
+    )
+    for key, value in first["model"].items():
+        assert torch.equal(value, again["model"][key]), key
+        assert torch.equal(value, resumed["model"][key]), key
+    assert first["state"] == again["state"] == resumed["state"]
+    training = experiments["undisturbed"].metadata.training
+    assert training == experiments["stopped"].metadata.training
+    assert training["devices"] == 2
+    assert [p.event for p in read_progress(experiments["stopped"].progress_path) if p.event] == [
+        "start",
+        "resume",
+        "end",
+    ]
+
+    workspace = Workspace.at(tmp_path / "undisturbed")
+    table = predict_classification(experiments["undisturbed"], workspace, Split.VAL)
+    assert training["images"]["val"] == len(table) == 7
+    assert training["best_scores"]["auc"] == pytest.approx(roc_auc_score(table["label"], table["logit"]))
+    logits, labels = (torch.tensor(table[name].to_numpy())[:, None].float() for name in ("logit", "label"))
+    loss = float(make_loss(spec, None)(logits, labels))
+    assert training["best_scores"]["loss"] == pytest.approx(loss, rel=1e-4)
+
+    alone = experiments["alone"]
+    progress = ProgressWriter(alone.progress_path)
+    run_training(alone, Workspace.at(tmp_path / "alone"), execution, progress, lambda _: False)
+    progress.close()
+    one, shared = (e.metadata.training["best_scores"]["loss"] for e in (alone, experiments["convnext"]))
+    assert shared == pytest.approx(one, rel=1e-3)
