@@ -267,6 +267,19 @@ class ExperimentConfig(OneExperimentConfig):
     explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How it is explained.")
 
 
+class SyncTrackingConfig(FlowConfig):
+    """Send runs that were tracked offline to W&B; a dry run, which is the default, lists them."""
+
+    account_block: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Name of the block wandb-account/<name> with the API key. A dry run needs none.",
+    )
+    dry_run: bool = Field(default=True, description="Say what would be sent, and send nothing.")
+    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="The longest that sending one run may take.")
+
+
 class ResearchCycleConfig(FlowConfig):
     """One research cycle: archive in, report out."""
 

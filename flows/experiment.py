@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import ExperimentConfig
-from flows.resolve import prepared_folder, workspace_of
+from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import EvaluateResult, ExperimentResult, ExplainResult, TrainResult
 from glaucoma.evaluation.settings import EvaluateSettings
 from glaucoma.explanation.settings import ExplainSettings
@@ -42,7 +42,7 @@ def run_experiment(
     explanation: ExplainSettings,
 ) -> ExperimentResult:
     """The stages of an experiment, in whatever flow they run; the ledger learns what came of it."""
-    trained = train(spec, workspace, execution)
+    trained = train(spec, workspace, execution, account_of(execution.tracking))
     measured = evaluate(trained, workspace, evaluation, Split.VAL)
     explained = explain(trained, workspace, explanation, Split.VAL)
     remember(spec, workspace)

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import TrainConfig
-from flows.resolve import prepared_folder, workspace_of
+from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import TrainResult
 from glaucoma.training.spec import spec_from
 from tasks.plan import check_models
@@ -24,7 +24,7 @@ def train(config: TrainConfig) -> TrainResult:
     check_models(config.train)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     with failure_remembered(spec, workspace):
-        experiment = train_stage(spec, workspace, config.train.execution)
+        experiment = train_stage(spec, workspace, config.train.execution, account_of(config.train.execution.tracking))
     remember(spec, workspace)
     return TrainResult.of(experiment)
 

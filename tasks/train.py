@@ -14,22 +14,27 @@ if TYPE_CHECKING:
     from glaucoma.training.progress_log import TrainingProgress
     from glaucoma.training.settings import ExecutionSettings
     from glaucoma.training.spec import ExperimentSpec
+    from glaucoma.training.tracking.account import Account
     from glaucoma.workspace import Workspace
 
 _TABLE_EVERY_S = 5.0
 
 
 @stage_task(run_name="train {spec.model} on {spec.dataset}", timeout_s=14 * 24 * 3600)
-def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
+def train(
+    spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings, account: Account | None = None
+) -> Any:
     """Trains, resumes, or finds the experiment finished. The watchdog in `glaucoma.training` keeps the time limits."""
     from glaucoma.training.spec import experiment_id
     from glaucoma.training.supervise import is_complete, other_code
     from glaucoma.training.supervise import train as train_experiment
+    from glaucoma.training.tracking.tracker import heard_by, tracked
 
     name = experiment_id(spec)
     logger = get_run_logger()
     show = TrainingDisplay(name)
-    experiment = train_experiment(spec, workspace, execution, report=show)
+    with tracked(spec, workspace, execution.tracking, account, logger.warning) as tracker:
+        experiment = train_experiment(spec, workspace, execution, report=heard_by(show, tracker))
     metadata = experiment.metadata
     if not show.heard and is_complete(experiment):
         if warning := other_code(experiment):

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from glaucoma.settings import PresetBool, Settings, UserPath, by_preset
+from glaucoma.training.tracking.settings import TrackingSettings
 
 
 class ClassificationLoss(StrEnum):
@@ -157,6 +158,9 @@ class ExecutionSettings(Settings):
     )
     rollback: bool = Field(
         default=False, description="When the run is cancelled, remove all that the experiment wrote."
+    )
+    tracking: TrackingSettings = Field(
+        default_factory=TrackingSettings, description="Where else people see and compare runs."
     )
 
 
