@@ -39,7 +39,7 @@ class TrackingSettings(Settings):
     )
     mode: WandbMode = Field(
         default=WandbMode.OFFLINE,
-        description="W&B: offline keeps all in the workspace until the flow sync-tracking sends it; online sends at once.",
+        description="W&B: offline keeps all in the workspace until the flow sync-tracking sends it; online sends now.",
     )
     account_block: str | None = Field(
         default=None,

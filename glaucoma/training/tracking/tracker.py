@@ -118,9 +118,12 @@ class Tracker:
         if self._settings.kind is TrackerKind.NONE:
             return
         try:
-            if self._process is None and time.monotonic() >= self._again_at:
+            if self._process is None:
+                if time.monotonic() < self._again_at:
+                    return
                 self._process = self._begin()
             self._hear()
+            self._notice_loss()
         except Exception as error:  # noqa: BLE001  whatever it is, training goes on
             self._lost(f"{type(error).__name__}: {problems(error)}")
 
@@ -195,17 +198,17 @@ class Tracker:
             pipe.close()
 
     def _hear(self) -> None:
-        """Passes on what the process has to tell; notices that it is gone."""
-        process = self._process
-        if process is None:
-            return
-        pipe = _stream(process.stdout)
+        """Passes on what the process has to tell."""
+        pipe = _stream(self._process.stdout if self._process else None)
         while piece := pipe.read(4096):
             *lines, self._rest = (self._rest + piece).split(b"\n")
             for line in lines:
                 self._say(line.decode(errors="replace"))
-        if piece == b"" and process.poll() not in (None, DONE):
-            self._lost(f"its process ended with code {process.returncode}")
+
+    def _notice_loss(self) -> None:
+        code = self._process.poll() if self._process else None
+        if code is not None:
+            self._lost(f"its process ended with code {code}")
 
     def _lost(self, why: str) -> None:
         self._remove()

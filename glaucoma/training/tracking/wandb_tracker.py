@@ -53,7 +53,7 @@ class WandbStore:
     def log(self, points: Sequence[Point]) -> None:
         """Adds a row a step. What an epoch's end adds to a step that was its last goes into the same row."""
         for point in points:
-            self._run.log({**point.values, "at": point.time.timestamp()}, step=point.step)
+            self._run.log({**point.values, "_timestamp": point.time.timestamp()}, step=point.step)
 
     def end(self) -> None:
         """Adds summary and artifacts, and waits until all of it lies on the disk (online: is sent)."""
