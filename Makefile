@@ -64,7 +64,7 @@ fuzz: $(READY) ## Attack the readers of archives and images with 120,000 hostile
 compare: $(READY) ## Show the runs that were tracked with MLflow, at http://127.0.0.1:5000
 	@test -f $(WORKSPACE)/tracking/mlflow.db || \
 	  { echo "No run was tracked with MLflow in $(WORKSPACE): see docs/how-to/compare-runs-in-a-page.md" >&2; exit 2; }
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 --host 127.0.0.1 --port 5000 \
 	  --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/tracking/mlflow.db
 
 bench: $(READY) ## Measure each stage against its limit and its peers

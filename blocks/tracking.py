@@ -15,7 +15,7 @@ from glaucoma.training.tracking.account import PUBLIC_SERVICE, Account
 class WandbAccount(Block):
     """Who sends runs to which W&B server."""
 
-    _block_type_name = "W&B account"
+    _block_type_name = "Weights and Biases account"  # Prefect takes no & here
     _block_type_slug = "wandb-account"
     _description = "A Weights & Biases server and the API key of who sends runs there."
 

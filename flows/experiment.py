@@ -29,6 +29,7 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
+    account_of(config.train.execution.tracking)  # a block that is missing is no experiment's failure
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     with failure_remembered(spec, workspace):
         return run_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)

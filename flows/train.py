@@ -22,9 +22,10 @@ def train(config: TrainConfig) -> TrainResult:
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
+    account = account_of(config.train.execution.tracking)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     with failure_remembered(spec, workspace):
-        experiment = train_stage(spec, workspace, config.train.execution, account_of(config.train.execution.tracking))
+        experiment = train_stage(spec, workspace, config.train.execution, account)
     remember(spec, workspace)
     return TrainResult.of(experiment)
 

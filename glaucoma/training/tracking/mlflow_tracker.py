@@ -21,6 +21,8 @@ _LONGEST_PARAMETER, _LONGEST_TAG = 6000, 5000
 _MOST_METRICS, _MOST_PARAMETERS = 1000, 100
 """MLflow's limits for one call."""
 _ENDS = {Status.COMPLETED.value: "FINISHED", Status.FAILED.value: "FAILED"}
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Which of its two faces MLflow's page shows: that for training, not that for language models."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
 
 
@@ -107,7 +109,7 @@ class MlflowStore:
         if found is not None:
             return str(found.experiment_id)
         place = artifacts_folder(self._of.workspace).as_uri()
-        return str(self._client.create_experiment(name, artifact_location=place))
+        return str(self._client.create_experiment(name, artifact_location=place, tags=_KIND))
 
     def _begin(self, group: str) -> str:
         of = self._of
