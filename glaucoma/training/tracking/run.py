@@ -16,8 +16,8 @@ from glaucoma.training.tracking.points import Logged, Point
 from glaucoma.training.tracking.settings import TrackingSettings
 from glaucoma.workspace import Workspace
 
-LOST = "lost"
-"""The status of a run whose end nobody wrote down, such as after a kill."""
+LOST, REMOVED = "lost", "removed"
+"""The status of a run whose end nobody wrote down, such as after a kill; of one whose experiment was rolled back."""
 _PICTURES = ("images", "masks")
 
 
@@ -79,12 +79,16 @@ class TrackedRun:
 
     @property
     def status(self) -> str:
-        """How the experiment ended; `lost` where the disk says that it still runs."""
+        """How the experiment ended; `lost` where the disk says that it still runs, `removed` where it is gone."""
+        if not self.experiment.metadata_path.is_file():
+            return REMOVED
         status = self.experiment.status
         return LOST if status in (Status.RUNNING, Status.CREATED) else status.value
 
     def summary(self) -> dict[str, Any]:
         """How it ended and what came of it; values that are not known are left out."""
+        if self.status == REMOVED:
+            return {"status": REMOVED}
         metadata = self.experiment.metadata
         training = metadata.training
         best = {f"best/{name}": value for name, value in training.get("best_scores", {}).items()}
@@ -102,8 +106,10 @@ class TrackedRun:
 
     def checkpoint(self) -> Path | None:
         """The best checkpoint of a finished experiment, where it is wanted and there."""
+        if not self.settings.log_checkpoint or self.status != Status.COMPLETED.value:
+            return None
         record = self.experiment.metadata.checkpoint
-        if not self.settings.log_checkpoint or self.status != Status.COMPLETED.value or record is None:
+        if record is None:
             return None
         path = self.experiment.folder / record.path
         return path if path.is_file() else None
