@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export ARC_WORKSPACE := $(WORKSPACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cycle test test-fast lint format types up down status fuzz chaos bench lock clean
+.PHONY: help setup cycle test test-fast lint format types up down status compare fuzz chaos bench lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ status: $(READY) ## Show what `make up` has running
 
 fuzz: $(READY) ## Attack the readers of archives and images with 120,000 hostile ones (about 5 minutes on two cores)
 	$(BIN)/python -m tests.fuzz --archives 60000 --images 60000
+
+compare: $(READY) ## Show the runs that were tracked with MLflow, at http://127.0.0.1:5000
+	@test -f $(WORKSPACE)/tracking/mlflow.db || \
+	  { echo "No run was tracked with MLflow in $(WORKSPACE): see docs/how-to/compare-runs-in-a-page.md" >&2; exit 2; }
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 --host 127.0.0.1 --port 5000 \
+	  --backend-store-uri sqlite:///$(abspath $(WORKSPACE))/tracking/mlflow.db
 
 chaos: $(READY) ## Kill, stop, damage and starve trainings 200 times at random moments (about half an hour on two cores)
 	$(BIN)/python -m tests.chaos

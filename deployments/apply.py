@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from blocks.dvc_remote import DvcRemote
+from blocks.tracking import WandbAccount
 from blocks.workspace import BLOCK_NAME, ArcWorkspace
 from glaucoma.workspace import Workspace
 
@@ -70,8 +71,10 @@ async def apply_workspace_block(workspace: Workspace) -> str:
 
 async def apply_block_types() -> str:
     """Registers the types of the blocks that people fill in themselves; what they filled in stays as it is."""
-    await _awaited(DvcRemote.register_type_and_schema())
-    return f"block type {DvcRemote.get_block_type_slug()}"
+    types = (DvcRemote, WandbAccount)
+    for kind in types:
+        await _awaited(kind.register_type_and_schema())
+    return f"block types {', '.join(kind.get_block_type_slug() for kind in types)}"
 
 
 async def _awaited(outcome: Any) -> Any:

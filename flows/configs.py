@@ -305,6 +305,19 @@ class HousekeepingConfig(FlowConfig):
         return "dry-run" if self.dry_run else "removal"
 
 
+class SyncTrackingConfig(FlowConfig):
+    """Send runs that were tracked offline to W&B; a dry run, which is the default, lists them."""
+
+    account_block: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Name of the block wandb-account/<name> with the API key. A dry run needs none.",
+    )
+    dry_run: bool = Field(default=True, description="Say what would be sent, and send nothing.")
+    timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="The longest that sending one run may take.")
+
+
 class ResearchCycleConfig(FlowConfig):
     """One research cycle: archive in, report out."""
 

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.cli import main
 from flows.configs import ExperimentConfig
 from flows.hooks import ENDED
-from flows.resolve import prepared_folder, workspace_of
+from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import EvaluateResult, ExperimentResult, ExplainResult, TrainResult
 from glaucoma.evaluation.settings import EvaluateSettings
 from glaucoma.explanation.settings import ExplainSettings
@@ -30,6 +30,7 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
+    account_of(config.train.execution.tracking)  # a block that is missing is no experiment's failure
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     return remembered_experiment(spec, workspace, config.train.execution, config.evaluate, config.explain)
 
@@ -54,7 +55,7 @@ def run_experiment(
     explanation: ExplainSettings,
 ) -> ExperimentResult:
     """The stages of an experiment, in whatever flow they run; the ledger learns what came of it."""
-    trained = train_with_retries(spec, workspace, execution)
+    trained = train_with_retries(spec, workspace, execution, account_of(execution.tracking))
     measured = evaluate(trained, workspace, evaluation, Split.VAL)
     explained = explain(trained, workspace, explanation, Split.VAL)
     remember(spec, workspace)

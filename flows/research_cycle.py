@@ -15,7 +15,7 @@ from flows.configs import ResearchCycleConfig
 from flows.experiment import run_experiment
 from flows.hooks import ENDED
 from flows.intake import intake
-from flows.resolve import prepared_folder, workspace_of
+from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
 from glaucoma.errors import InputError, TrainingError
 from glaucoma.planning.cycle import CyclePlan, can_go_on
@@ -43,6 +43,7 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     workspace = workspace_of(config)
     rules = load_rules(config.rules)
     check_models(config.train)
+    account_of(config.train.execution.tracking)  # a block that is missing is no experiment's failure
     prepared = prepared_dataset(config, workspace)
     identity = cycle_identity(config, rules)
     plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train, rules)

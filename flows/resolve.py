@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 
 from blocks.dvc_remote import remote_in_block
+from blocks.tracking import account_in_block
 from blocks.workspace import default_workspace_path
 from flows.configs import FlowConfig
 from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration
 from glaucoma.datasets.remote import Remote
 from glaucoma.errors import IntegrityError, NotFoundError
 from glaucoma.provenance import StageOutput, digest, read_record
+from glaucoma.training.tracking.account import Account
+from glaucoma.training.tracking.settings import TrackingSettings
 from glaucoma.workspace import Workspace
 
 
@@ -95,3 +98,8 @@ def remote_of_version(workspace: Workspace, name: str, version: str | None, sett
     if settings.remote_url is None and settings.remote_block is None and entry.remote_block is not None:
         return remote_in_block(entry.remote_block)
     return remote_of(settings)
+
+
+def account_of(settings: TrackingSettings) -> Account | None:
+    """The W&B account that runs are sent with while they train; None where they are not."""
+    return account_in_block(settings.account_block) if settings.account_block else None

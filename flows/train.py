@@ -9,7 +9,7 @@ from prefect import flow
 from flows.cli import main
 from flows.configs import TrainConfig
 from flows.hooks import ENDED
-from flows.resolve import prepared_folder, workspace_of
+from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import TrainResult
 from glaucoma.training.spec import spec_from
 from tasks.plan import check_models
@@ -23,10 +23,11 @@ def train(config: TrainConfig) -> TrainResult:
     workspace = workspace_of(config)
     prepared = prepared_folder(workspace, config.name, config.prepared)
     check_models(config.train)
+    account = account_of(config.train.execution.tracking)
     spec = spec_from(config.train, config.task, config.name, prepared.name)
     execution = config.train.execution
     with failure_remembered(spec, workspace, rollback=execution.rollback):
-        experiment = train_stage(spec, workspace, execution)
+        experiment = train_stage(spec, workspace, execution, account)
     remember(spec, workspace)
     return TrainResult.of(experiment)
 

@@ -69,6 +69,11 @@ class Workspace:
         """Where pretrained weights are looked for: `<model>.safetensors` or `.pth`."""
         return self.root / "weights"
 
+    @property
+    def tracking(self) -> Path:
+        """What is kept of runs for W&B (`wandb/`) and MLflow (`mlflow.db`, `mlflow-artifacts/`)."""
+        return self.root / "tracking"
+
     def datasets(self, name: str) -> Path:
         return self.root / "datasets" / checked_name(name)
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @stage_task(run_name="check models", timeout_s=600)
 def check_models(train: TrainSettings) -> None:
-    """Refuses unknown networks before any work is done."""
+    """Refuses unknown networks, and a tracker that is not installed, before any work is done."""
     from glaucoma.planning.cycle import require_known_models
+    from glaucoma.training.tracking.tracker import require_installed
 
     require_known_models(train)
+    require_installed(train.execution.tracking)
 
 
 @stage_task(run_name="plan {name}", timeout_s=1800)

@@ -18,18 +18,23 @@ if TYPE_CHECKING:
     from glaucoma.training.progress_log import TrainingProgress
     from glaucoma.training.settings import ExecutionSettings
     from glaucoma.training.spec import ExperimentSpec
+    from glaucoma.training.tracking.account import Account
     from glaucoma.workspace import Workspace
 
 _MOST_ROWS = 200
 
 
-def train_with_retries(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
+def train_with_retries(
+    spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings, account: Account | None = None
+) -> Any:
     """The task `train`, tried again as often as `execution` says; each attempt goes on from the last checkpoint."""
-    return train.retrying(execution.retries, execution.first_retry_delay_s)(spec, workspace, execution)
+    return train.retrying(execution.retries, execution.first_retry_delay_s)(spec, workspace, execution, account)
 
 
 @stage_task(run_name="train {spec.model} on {spec.dataset}", timeout_s=14 * 24 * 3600)
-def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings) -> Any:
+def train(
+    spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings, account: Account | None = None
+) -> Any:
     """Trains, resumes, or finds the experiment finished. The watchdog in `glaucoma.training` keeps the time limits."""
     from glaucoma.records.ended import TrainingRun, note_run
     from glaucoma.training.experiment import create_experiment
@@ -37,6 +42,7 @@ def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettin
     from glaucoma.training.spec import experiment_id
     from glaucoma.training.supervise import is_complete, other_code
     from glaucoma.training.supervise import train as train_experiment
+    from glaucoma.training.tracking.tracker import heard_by, tracked
 
     name = experiment_id(spec)
     logger = get_run_logger()
@@ -44,7 +50,8 @@ def train(spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettin
     show = TrainingDisplay(name, read_progress(create_experiment(spec, workspace).progress_path))
     # The science cannot tell a cancel from another signal to end: `failure_remembered` can, and rolls back.
     kept = execution.model_copy(update={"rollback": False})
-    experiment = train_experiment(spec, workspace, kept, report=show)
+    with tracked(spec, workspace, execution.tracking, account, logger.warning) as tracker:
+        experiment = train_experiment(spec, workspace, kept, report=heard_by(show, tracker))
     metadata = experiment.metadata
     if not show.heard and is_complete(experiment):
         if warning := other_code(experiment):

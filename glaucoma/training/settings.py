@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from glaucoma.settings import PresetBool, Settings, UserPath, by_preset
 from glaucoma.training.loss_settings import ClassificationLoss, LossOptions, SegmentationLoss, require_effect
+from glaucoma.training.tracking.settings import TrackingSettings
 
 
 class AugmentSettings(Settings):
@@ -128,6 +129,9 @@ class ExecutionSettings(Settings):
     )
     rollback: bool = Field(
         default=False, description="When the run is cancelled, remove all that the experiment wrote."
+    )
+    tracking: TrackingSettings = Field(
+        default_factory=TrackingSettings, description="Where else people see and compare runs."
     )
 
 
