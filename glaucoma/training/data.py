@@ -185,6 +185,13 @@ def clinical_values(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> 
     return values
 
 
+def clinical_input(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> torch.Tensor | None:
+    """What the spec's network takes beside `model_input`: `clinical_values`, or None where it takes none."""
+    import torch
+
+    return torch.from_numpy(clinical_values(manifest, rows, spec)) if spec.clinical else None
+
+
 def require_trainable(train: Arrays, val: Arrays, spec: ExperimentSpec, left_out: dict[str, int]) -> None:
     """`DatasetError` unless there is something to learn from and something to choose by."""
     counts = f"{len(train)} for training and {len(val)} for validation (left out: {left_out or 'none'})"
