@@ -110,9 +110,7 @@ def test_clinical_values_keep_their_digits_in_16_bits():
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_a_compiled_run_writes_the_names_of_the_network_itself(
-    precision, make_spec, workspace, execution, monkeypatch
-):
+def test_a_compiled_run_writes_the_names_of_the_network_itself(precision, make_spec, workspace, execution, monkeypatch):
     if precision is Precision.BF16:
         import lightning.fabric  # noqa: F401  which notes how torch.compile is called, where it finds the true one
 
