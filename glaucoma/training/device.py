@@ -87,7 +87,7 @@ def placed(model: nn.Module, device: torch.device, task: Task) -> nn.Module:
     small classifier gains nothing by it there.
     """
     if device.type == "cuda" or task is Task.SEGMENTATION:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     return model.to(device)
 
 
