@@ -21,13 +21,12 @@ from typing import Any
 
 from glaucoma.errors import IntegrityError, problems, shown_bytes
 from glaucoma.provenance import file_sha256, sync_folder, write_bytes
+from glaucoma.training.checkpoint_fit import require_same_optimizer, require_same_tensors
 from glaucoma.training.checkpoint_format import (
     Identity,
     listed,
     made_otherwise,
     read_payload,
-    require_same_optimizer,
-    require_same_tensors,
     write_payload,
 )
 
@@ -55,6 +54,8 @@ class Checkpoints:
         self.folder = folder
         self.saving_s = 0.0
         """Time spent on saving, in all."""
+        self._opened_at = time.monotonic()
+        self._costs_s: dict[str, float] = {}
         self._known: dict[str, _Known] = {}
 
     def save_last(self, payload: dict[str, Any]) -> str:
@@ -125,6 +126,14 @@ class Checkpoints:
         except IntegrityError as error:
             raise IntegrityError(f"{self.folder}: {error.found}", remedy=_REMEDY) from error
 
+    def affordable(self, share: float = 0.02) -> bool:
+        """True where saving once more, as slowly as last, keeps all saving within `share` of the time since the start.
+
+        For ends of short epochs: what a later save makes good need not be saved at each. Before the first save: True.
+        """
+        next_s = sum(self._costs_s.values())
+        return not next_s or self.saving_s + next_s <= share * (time.monotonic() - self._opened_at)
+
     def sha256(self, name: str) -> str:
         """Hash of the file's bytes."""
         return file_sha256(self.folder / name)
@@ -152,7 +161,8 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
         sync_folder(self.folder)
         self._known[name] = _Known(_signature(path.lstat()), sha256)
-        self.saving_s += time.monotonic() - began
+        self._costs_s[name] = time.monotonic() - began
+        self.saving_s += self._costs_s[name]
         return sha256
 
     def _write_list(self, name: str, sha256: str, size_bytes: int) -> None:

@@ -81,9 +81,8 @@ def require_strategy(execution: ExecutionSettings, device: torch.device) -> None
             "The package deepspeed is not installed",
             f"pip install 'arc-glaucoma[deepspeed]', or {remedy}",
         )
-    elif execution.compile or execution.micro_batch_size or execution.precision is Precision.FP16:
-        problem = "The strategy deepspeed is not combined with compile, micro_batch_size or fp16 here"
-        remedy = f"leave those as they are by default, or {remedy}"
+    else:
+        problem = "The strategy deepspeed shards the optimizer's state, which a checkpoint here cannot hold yet"
     if problem:
         raise SettingsError(problem, expected="several GPUs, and the extra deepspeed", remedy=remedy)
 
@@ -182,4 +181,4 @@ def make_engine(execution: ExecutionSettings, device: torch.device, place: Place
         return Engine(device, place)
     from glaucoma.training.fabric_engine import FabricEngine
 
-    return FabricEngine(device, place, precision, execution.strategy)
+    return FabricEngine(device, place, precision)

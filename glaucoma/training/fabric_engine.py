@@ -23,7 +23,7 @@ from lightning.fabric.strategies.strategy import Strategy as FabricStrategy
 from torch import distributed, nn
 
 from glaucoma.training.engine import Engine, Place
-from glaucoma.training.settings import Precision, Strategy
+from glaucoma.training.settings import Precision
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class _Autocast(MixedPrecision):
 class FabricEngine(Engine):
     """See `Engine`."""
 
-    def __init__(self, device: torch.device, place: Place, precision: Precision, strategy: Strategy) -> None:
+    def __init__(self, device: torch.device, place: Place, precision: Precision) -> None:
         super().__init__(device, place)
         self.precision = precision
         environment: ClusterEnvironment = TorchElasticEnvironment() if place.world > 1 else LightningEnvironment()
@@ -49,7 +49,7 @@ class FabricEngine(Engine):
             accelerator=device.type,
             devices=[device.index or 0] if place.world == 1 and device.type == "cuda" else place.local_world,
             num_nodes=place.world // place.local_world,
-            strategy=_strategy(strategy, device) if place.world > 1 else "auto",
+            strategy=_strategy(device) if place.world > 1 else "auto",
             plugins=[_precision(precision, device), environment],
         )
         self._fabric.launch()
@@ -128,5 +128,5 @@ def _precision(precision: Precision, device: torch.device) -> FabricPrecision:
     return _Autocast("16-mixed" if precision is Precision.FP16 else "bf16-mixed", device.type)
 
 
-def _strategy(strategy: Strategy, device: torch.device) -> FabricStrategy:
+def _strategy(device: torch.device) -> FabricStrategy:
     return DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo", timeout=_WAIT)

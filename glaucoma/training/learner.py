@@ -10,6 +10,7 @@ from torch import nn
 from glaucoma.errors import IntegrityError
 from glaucoma.training.batching import Batch
 from glaucoma.training.checkpoints import require_same_tensors
+from glaucoma.training.device import seed_torch
 from glaucoma.training.ema import Average
 from glaucoma.training.engine import Engine
 from glaucoma.training.losses import Loss
@@ -81,7 +82,7 @@ class Learner:
             micro_batch_size: Images at once; None: all.
         """
         engine, place = self._engine, self._engine.place
-        torch.manual_seed(step_seed(self._spec.seed, step, _DROPOUT, place.rank))
+        seed_torch(step_seed(self._spec.seed, step, _DROPOUT, place.rank), engine.device)
         rate = learning_rate(self._spec.learning_rate, step, self._steps, self._spec.warm_up_share)
         for group in self._optimizer.param_groups:
             group["lr"] = rate

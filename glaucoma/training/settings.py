@@ -71,9 +71,13 @@ class ExecutionSettings(Settings):
         default=1, ge=1, le=64, description="Processes that share each step, one a GPU; on the CPU by gloo."
     )
     strategy: Strategy = Field(
-        default=Strategy.DDP, description="How several devices share a step; deepspeed needs its extra."
+        default=Strategy.DDP, description="How several devices share a step: ddp. deepspeed is refused, and says why."
     )
-    precision: Precision = Field(default=Precision.AUTO, description="auto, fp32, bf16 or fp16.")
+    precision: Precision = Field(
+        default=Precision.AUTO,
+        description="auto (bf16 on a GPU that computes in it, else fp32), fp32, bf16 or fp16. On a CPU 16 bits "
+        "work, and most are many times slower with them.",
+    )
     compile: bool = Field(
         default=False, description="torch.compile: faster steps on a GPU, a minute or more before the first."
     )
@@ -229,7 +233,8 @@ class TrainSettings(Settings):
         default=0.0,
         ge=0,
         lt=1,
-        description="Of a moving average of the weights, which is then validated and kept; 0: none. Often 0.999.",
+        description="Of a moving average of the weights, which is then validated and kept; 0: none. Often 0.999. The "
+        "first steps use less, so that the random start is forgotten.",
     )
     warm_up_share: float = Field(
         default=0.05, ge=0, le=0.9, description="Share of all steps in which the learning rate rises; then a cosine."

@@ -11,8 +11,9 @@ import torch
 
 from glaucoma.errors import IntegrityError
 from glaucoma.training import checkpoint_format
-from glaucoma.training.checkpoint_format import FORMAT, require_same_optimizer
-from glaucoma.training.checkpoints import BEST, LAST, PREVIOUS, Checkpoints, Identity, require_same_tensors
+from glaucoma.training.checkpoint_fit import require_same_optimizer, require_same_tensors
+from glaucoma.training.checkpoint_format import FORMAT
+from glaucoma.training.checkpoints import BEST, LAST, PREVIOUS, Checkpoints, Identity
 
 LIST = "checkpoints.sha256"
 HERE = Identity("cls-x-1", {"epochs": 3, "augmentation": {"flip": True}, "weights_path": "/a", "seed": 0}, "ab" * 32)
@@ -476,3 +477,23 @@ def test_an_optimizers_state_must_fit_its_weights():
     ):
         with pytest.raises(IntegrityError, match="optimizer"):
             require_same_optimizer(wrong, optimizer)
+
+
+def test_saving_is_affordable_while_it_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = 0.0
+
+    def clock():  # each look at it is a second later, so each save takes a second
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr("glaucoma.training.checkpoints.time.monotonic", clock)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.affordable(), "nothing is known of the cost yet"
+    checkpoints.save_last(payload(1))
+    assert checkpoints.saving_s == 1.0
+    assert not checkpoints.affordable()
+    now = 97.0
+    assert not checkpoints.affordable()
+    now = 101.0
+    assert checkpoints.affordable(), "two seconds of a hundred"

@@ -76,7 +76,7 @@ def test_a_run_in_16_bits_keeps_weights_in_32_and_is_resumed_bit_for_bit(
 def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_halved():
     from glaucoma.training.fabric_engine import FabricEngine
 
-    engine = FabricEngine(CPU, Place(), Precision.FP16, Strategy.DDP)
+    engine = FabricEngine(CPU, Place(), Precision.FP16)
     model = torch.nn.Linear(2, 1)
     engine.take(model, torch.optim.SGD(model.parameters(), lr=1.0), compiled=False)
     before = model.weight.detach().clone()
@@ -103,16 +103,14 @@ def test_clinical_values_keep_their_digits_in_16_bits():
             return images.mean() * self.weight + clinical.sum()
 
     model = Sees()
-    engine = FabricEngine(CPU, Place(), Precision.BF16, Strategy.DDP)
+    engine = FabricEngine(CPU, Place(), Precision.BF16)
     engine.take(model, torch.optim.SGD(model.parameters(), lr=1.0), compiled=False)
     assert engine.forward(torch.zeros(1, 3, 4, 4), torch.tensor([[67.3]])).dtype is torch.float32
     assert model.seen is torch.float32
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_a_compiled_run_writes_the_names_of_the_network_itself(
-    precision, make_spec, workspace, execution, monkeypatch
-):
+def test_a_compiled_run_writes_the_names_of_the_network_itself(precision, make_spec, workspace, execution, monkeypatch):
     if precision is Precision.BF16:
         import lightning.fabric  # noqa: F401  which notes how torch.compile is called, where it finds the true one
 

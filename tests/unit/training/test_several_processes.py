@@ -37,7 +37,7 @@ def in_two_processes(jobs, out):
         for rank in range(2)
     ]
     try:
-        assert [process.wait(240) for process in processes] == [0, 0]
+        assert [process.wait(280) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
@@ -52,7 +52,7 @@ def test_two_processes_share_a_step_stop_together_and_end_the_same_whether_stopp
     without_batch_statistics = make_spec(model="test_convnext", epochs=1, batch_size=7, augment=0.5)
     two = execution.model_copy(update={"devices": 2})
     experiments = {}
-    for name in ("undisturbed", "again", "stopped", "convnext", "alone"):
+    for name in ("undisturbed", "stopped", "convnext", "alone"):
         prepare(tmp_path / name)
         chosen = without_batch_statistics if name in ("convnext", "alone") else spec
         experiments[name] = create_experiment(chosen, Workspace.at(tmp_path / name))
@@ -61,17 +61,14 @@ def test_two_processes_share_a_step_stop_together_and_end_the_same_whether_stopp
         common = {"workspace": str(tmp_path / name), "experiment": experiments[name].experiment_id}
         return {**common, "execution": two.model_dump(mode="json"), **more}
 
-    jobs = [job("undisturbed"), job("again"), job("stopped", stop_rank=1, stop_call=3), job("stopped"), job("convnext")]
+    jobs = [job("undisturbed"), job("stopped", stop_rank=1, stop_call=3), job("stopped"), job("convnext")]
     ends = in_two_processes(jobs, tmp_path / "ends")
-    assert ends == [["complete", "complete", "stopped", "complete", "complete"]] * 2
+    assert ends == [["complete", "stopped", "complete", "complete"]] * 2
 
-    first, again, resumed = (
-        Checkpoints(experiments[name].checkpoints).load_best() for name in ("undisturbed", "again", "stopped")
-    )
+    first, resumed = (Checkpoints(experiments[name].checkpoints).load_best() for name in ("undisturbed", "stopped"))
     for key, value in first["model"].items():
-        assert torch.equal(value, again["model"][key]), key
         assert torch.equal(value, resumed["model"][key]), key
-    assert first["state"] == again["state"] == resumed["state"]
+    assert first["state"] == resumed["state"]
     training = experiments["undisturbed"].metadata.training
     assert training == experiments["stopped"].metadata.training
     assert training["devices"] == 2
