@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from glaucoma.errors import SettingsError
 from glaucoma.training.augment import Draws, augment, draw
-from glaucoma.training.stopping import die_with_parent
 from glaucoma.training.data import Arrays, normalise
 from glaucoma.training.sampling import Indices
 from glaucoma.training.spec import ExperimentSpec
+from glaucoma.training.stopping import die_with_parent
 
 Gathered = tuple[torch.Tensor, torch.Tensor | None]
 _AHEAD = 2
