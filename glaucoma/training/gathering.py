@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -145,7 +146,7 @@ def by_workers(
         multiprocessing_context="fork",  # the arrays are shared as they lie; any other way would copy them
     )
     others = multiprocessing.active_children()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _opencv_without_threads():
         # The workers take no lock that a thread of this process may hold: they only gather, resize and augment.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
         iterator: Any = iter(loader)
@@ -162,14 +163,24 @@ def by_workers(
 
 def _begin_worker(parent: int, worker: int) -> None:
     """One thread; lives as long as its parent, and leaves it to the parent to act on a signal to the process group."""
-    import cv2
-
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not die_with_parent(parent):
         os._exit(1)
     torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _opencv_without_threads() -> Iterator[None]:
+    """OpenCV's threads do not survive a fork, and a worker that then ends them waits for ever: they end before it."""
+    import cv2
+
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _end(iterator: Any, processes: list[BaseProcess]) -> None:

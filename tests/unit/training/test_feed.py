@@ -9,6 +9,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -228,6 +229,20 @@ def test_a_worker_that_is_killed_ends_the_epoch_with_an_error_and_the_other_work
         kill_and_go_on()
     batches.close()
     assert multiprocessing.active_children() == []
+
+
+def test_workers_begin_where_opencv_has_threads_of_its_own(feed, arrays, make_spec, monkeypatch):
+    monkeypatch.setattr(data, "free_memory_bytes", lambda: 0)
+    spec, before = make_spec(), cv2.getNumThreads()
+    made = feed(spec, of=arrays(spec), workers=2)
+    cv2.setNumThreads(4)
+    try:
+        for epoch in range(4):
+            cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (999, 999), interpolation=cv2.INTER_AREA)  # starts them
+            assert len(list(made.epoch(epoch))) == made.batches_per_epoch
+            assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_an_error_in_a_worker_is_told_here(feed, make_spec):
