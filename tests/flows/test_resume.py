@@ -77,7 +77,7 @@ def test_one_goes_on_as_its_last_run_did(
 ) -> None:
     wanted = cut_off(1)
     cut_off(2)
-    resume.fn(config(workspace, experiment=wanted.experiment_id))
+    resume(config(workspace, experiment=wanted.experiment_id))
     assert went_on == [(wanted.experiment_id, AS_BEFORE)]
 
 

@@ -90,7 +90,7 @@ class Installation:
     def local(self, what: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "deployments.local", what]
         return subprocess.run(
-            command, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=300
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=600
         )
 
 
