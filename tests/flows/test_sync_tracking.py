@@ -26,6 +26,8 @@ from glaucoma.workspace import Workspace
 SECRET = "Zk9" * 15  # of nothing
 NOBODY = "http://127.0.0.1:9"
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for an intake and a training
+
 
 @pytest.fixture(scope="module")
 def trained(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
