@@ -32,7 +32,7 @@ class Representatives:
         """`apart` are photographs that stand for themselves: some pairs of theirs are passed over."""
         numbers: dict[tuple[str, str, str, int], int] = {}
         self.of_each = np.full(len(hashes), -1, np.int64)
-        places = []
+        places: list[int] = []
         for place, one in enumerate(zip(hashes, mirrored, splits, strict=True)):
             if not one[0]:
                 continue
