@@ -49,14 +49,14 @@ def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
     what = f"{n} photographs with masks to {SIZE_PX} px"
     _require_alike(place, ways)
     yield Comparison(
-        "preprocess", _ours(place, dataset, 1), tuple(_loop(place, dataset, way) for way in ways), what, rounds=3
+        "preprocess", _ours(place, dataset, 1), tuple(_loop(place, dataset, way) for way in ways), what, rounds=5
     )
     yield Comparison(
         "preprocess, steps alone",
         _steps_alone(place, ours()),
         tuple(_steps_alone(place, way) for way in ways),
         f"{_IN_MEMORY} decoded photographs with masks",
-        rounds=3,
+        rounds=5,
     )
     if available_cores() < 2:
         yield Skipped("preprocess, 2 threads", "needs two cores")
@@ -67,7 +67,7 @@ def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
             _ours(place, more, 2),
             (_loop(place, more, bare_opencv(), 2), _ours(place, more, 1)),
             f"{_TIMES * n} photographs with masks to {SIZE_PX} px",
-            rounds=3,
+            rounds=5,
         )
     yield Comparison(
         "preprocess, memory",

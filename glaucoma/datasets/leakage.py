@@ -1,7 +1,8 @@
 """Whether anything stands on both sides of a split: patients, bytes, pixels, or photographs that merely look the same.
 
 This reads the finished manifest and shares no code with what made the splits, so that one mistake cannot hide in both;
-only in datasets of very many photographs it finds look-alikes by the same tables. Each fact is a column beside the image that it concerns.
+only in datasets of very many photographs it finds look-alikes by the same tables. Each fact is a column beside the
+image that it concerns.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Leak(StrEnum):
     PIXELS_SPLITS = "pixels_splits"
     LOOKALIKE_BITS = "lookalike_bits"
     """Smallest distance of the perceptual hash to an image of another split, straight or mirrored, 0 to 256; empty
-    where there is no hash, and beyond the bits asked for among more than 20,000 images. Pairs that a person found to differ are passed over."""
+    where there is no hash, and beyond the bits asked for among more than 20,000 images. Pairs that a person found to
+    differ are passed over."""
     LOOKALIKE_ID = "lookalike_id"
     """That image's id."""
     LOOKALIKE_MIRRORED = "lookalike_mirrored"

@@ -34,7 +34,7 @@ class PackedWriter:
         self._write(np.ascontiguousarray(row).data.cast("B"), place)
 
     def finish(self, places: Sequence[int]) -> None:
-        """Keeps the rows at `places`, which ascend, in this order and nothing else; then the file is whole, and synced."""
+        """Keeps the rows at `places`, which ascend, and nothing else; then the file is whole, and synced."""
         for row, place in enumerate(places):
             if row != place:
                 self._write(memoryview(os.pread(self._file.fileno(), self._row_bytes, self._at(place))), row)

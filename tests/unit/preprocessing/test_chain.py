@@ -176,3 +176,13 @@ def test_mask_and_photograph_stay_aligned(source: int, target: int) -> None:
     centre = (np.indices(small.shape).reshape(2, -1) * small.ravel()).sum(axis=1) / small.sum()
     assert centre_mask == pytest.approx(centre, abs=0.25)
     assert set(np.unique(small_mask)) <= {0, 1}
+
+
+@pytest.mark.parametrize("side", [1024, 1300, 1301])
+def test_an_average_in_two_steps_is_that_in_one_within_rounding(side: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    picture = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3), np.uint8)
+    in_one = cv2.resize(picture, (512, 512), interpolation=cv2.INTER_AREA).astype(int)
+    difference = np.abs(resize_photograph(picture, 512) - in_one)
+    assert difference.max() <= (3 if side % 2 == 0 else 0)
+    assert difference.mean() < 0.5
