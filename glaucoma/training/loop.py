@@ -26,8 +26,7 @@ from glaucoma.training.experiment import Experiment
 from glaucoma.training.feed import Feed
 from glaucoma.training.journal import Journal, write_down
 from glaucoma.training.learner import Learner
-
-# LIMITS from glaucoma.training.limits import require_fits
+from glaucoma.training.limits import require_fits
 from glaucoma.training.losses import make_loss
 from glaucoma.training.progress_log import ProgressWriter
 from glaucoma.training.settings import ExecutionSettings
@@ -143,7 +142,7 @@ class Trainer:
         resumed = self._load_last()
         if not resumed and (self.spec.pretrained or self.learner.touched):
             self.learner = self._new_learner(pretrained=self.spec.pretrained)
-        # LIMITS require_fits(self.spec, self.execution, self.engine.device, self.learner.model)
+        self.estimate = require_fits(self.spec, self.execution, self.engine.device, self.learner.model)
         self.learner.ready(compiled=self.execution.compile)
         rank, world = self.engine.place.rank, self.engine.place.world
         self.state.spread(world)
@@ -288,7 +287,8 @@ class Trainer:
             "left_out": self.left_out,
             "device": str(self.engine.device),
             "threads": self.execution.threads,
-            "parameters": sum(parameter.numel() for parameter in self.learner.model.parameters()),
+            "parameters": self.estimate.parameters,
+            "step_estimate": {key: value for key, value in asdict(self.estimate).items() if key != "parameters"},
             "ema": self.spec.ema_decay > 0,
             "micro_batch_size": self.execution.micro_batch_size,
             **self.engine.facts(),

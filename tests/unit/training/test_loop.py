@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, TrainingError
+from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, SettingsError, TrainingError
 from glaucoma.models.registry import OWN_MODELS, OwnModel
 from glaucoma.schema import Column, Split, Task
 from glaucoma.training.catch_up import Bar
@@ -112,6 +112,26 @@ def test_a_damaged_best_checkpoint_begins_anew_and_ends_the_same(spec, workspace
     experiment = create_experiment(spec, workspace)
     (experiment.checkpoints / "best.pt").write_bytes(b"")
     assert_same_weights(undisturbed, run(spec, workspace, execution))
+
+
+@pytest.mark.parametrize("limit", [{"max_parameters_millions": 0.05}, {"max_memory_gb": 1e-6}], ids=str)
+def test_a_training_beyond_a_limit_is_refused_before_its_first_step(limit, spec, workspace, execution):
+    with pytest.raises(SettingsError, match=next(iter(limit))):
+        run(spec, workspace, execution.model_copy(update=limit))
+    experiment = create_experiment(spec, workspace)
+    assert (read_progress(experiment.progress_path), list(experiment.checkpoints.iterdir())) == ([], [])
+
+
+def test_what_a_training_needs_is_in_its_metadata(spec, workspace, execution):
+    training = run(spec, workspace, execution.model_copy(update={"max_memory_gb": 1})).metadata.training
+    assert training["parameters"] == sum(
+        value.numel()
+        for name, value in weights(create_experiment(spec, workspace)).items()
+        if "running_" not in name and "num_batches" not in name
+    )
+    estimate = training["step_estimate"]
+    assert 12 * training["parameters"] < estimate["step_bytes"] < 1e9
+    assert (estimate["images"], estimate["reason"]) == (spec.batch_size, "")
 
 
 def test_it_learns_to_tell_glaucoma_and_to_outline_the_disc(make_spec, workspace, execution):
