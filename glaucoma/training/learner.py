@@ -9,7 +9,7 @@ from torch import nn
 
 from glaucoma.errors import IntegrityError
 from glaucoma.training.batching import Batch
-from glaucoma.training.checkpoints import require_same_tensors
+from glaucoma.training.checkpoints import require_same_optimizer, require_same_tensors
 from glaucoma.training.device import seed_torch
 from glaucoma.training.ema import Average
 from glaucoma.training.engine import Engine
@@ -54,11 +54,12 @@ class Learner:
         """Takes over a checkpoint's weights.
 
         Raises:
-            IntegrityError: They are those of another network.
+            IntegrityError: They are those of another network, or its optimizer's; nothing is changed then.
         """
         require_same_tensors("model", payload["model"], self.model.state_dict())
         if self._average is not None:
             require_same_tensors("moving average", payload.get("ema"), self._average.state_dict())
+        require_same_optimizer(payload.get("optimizer"), self._optimizer)
         self.touched = True
         self.model.load_state_dict(payload["model"])
         self._load_optimizer(payload.get("optimizer"))

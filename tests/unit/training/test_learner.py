@@ -130,6 +130,21 @@ def test_another_networks_state_is_refused_before_anything_is_changed(make_spec)
     assert all(torch.equal(value, before[name]) for name, value in one.model.state_dict().items())
 
 
+def test_an_optimizers_state_that_does_not_fit_is_refused_before_the_weights_are_changed(make_spec):
+    one, _ = learner(make_spec())
+    other, _ = learner(make_spec())
+    for made in (one, other):
+        made.step(batch(4), 0, None)
+    saved = other.payload()
+    saved["model"] = {name: value + 1 for name, value in saved["model"].items()}
+    saved["optimizer"]["state"][0]["exp_avg"] = torch.full((), float("nan"))
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    with pytest.raises(IntegrityError, match="its optimizer has exp_avg that does not fit weight 0"):
+        one.load(saved)
+    assert not one.touched
+    assert all(torch.equal(value, before[name]) for name, value in one.model.state_dict().items())
+
+
 def test_dropout_is_a_function_of_step_and_rank(make_spec):
     def mask(step, rank):
         one, engine = learner(make_spec(), Place(rank, 2, rank, 2))
