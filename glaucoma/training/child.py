@@ -93,7 +93,7 @@ def train(root: Path, name: str, execution: str, stop: StopRequests, *, watched:
     except ArcError as error:
         return _tell(error, told)
     except (RuntimeError, MemoryError) as error:
-        from glaucoma.training.gpu_errors import training_error
+        from glaucoma.training.gpu_errors import lost_worker_error, training_error
 
         _trace()
         meant = training_error(error, images_at_once(experiment.spec, settings))
@@ -101,6 +101,9 @@ def train(root: Path, name: str, execution: str, stop: StopRequests, *, watched:
             return _tell(meant, told)
         if stop.asked:  # a process that reads ahead, or another rank, ended by the same signal
             return Exit.STOPPED_UNSAVED
+        lost = lost_worker_error(error)
+        if lost is not None:
+            return _tell(lost, told)
         raise
     return Exit.COMPLETE
 

@@ -7,7 +7,6 @@ import contextlib
 import multiprocessing
 import os
 import shutil
-import signal
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from glaucoma.training.augment import Draws, augment, draw
 from glaucoma.training.data import Arrays, normalise
 from glaucoma.training.sampling import Indices
 from glaucoma.training.spec import ExperimentSpec
-from glaucoma.training.stopping import die_with_parent
+from glaucoma.training.stopping import die_with_parent, leave_stopping_to_the_training
 
 Gathered = tuple[torch.Tensor, torch.Tensor | None]
 _AHEAD = 2
@@ -163,8 +162,7 @@ def by_workers(
 
 def _begin_worker(parent: int, worker: int) -> None:
     """One thread; lives as long as its parent, and leaves it to the parent to act on a signal to the process group."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_stopping_to_the_training()
     if not die_with_parent(parent):
         os._exit(1)
     torch.set_num_threads(1)

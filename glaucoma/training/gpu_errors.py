@@ -1,4 +1,4 @@
-"""Errors of memory and of a GPU, told apart: a step too large, and what can pass."""
+"""Errors of memory, of a GPU and of processes that read ahead, told apart: a step too large, and what can pass."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _MARKS = ("CUDA error", "CUDA out of memory", "CUBLAS_STATUS", "CUDNN_STATUS", "
 
 _CPU_MARKS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 """In the messages of torch's own allocator on the CPU."""
+
+_WORKER_MARK = "DataLoader worker (pid"
+"""In the message of torch's RuntimeError for a data worker that was killed or ended, whatever code runs at the time."""
 
 
 def is_gpu_error(error: BaseException) -> bool:
@@ -63,6 +66,17 @@ def training_error(error: Exception, images: int) -> ArcError | None:
         f"The GPU reported an error ({problems(error)})",
         consequence="The training stopped; its last checkpoint is kept",
         remedy="start it again, and it resumes; where it comes back, look at the GPU with nvidia-smi",
+    )
+
+
+def lost_worker_error(error: Exception) -> TransientError | None:
+    """What the end of a process that reads ahead means to a training; None for another error."""
+    if not (isinstance(error, RuntimeError) and _WORKER_MARK in str(error)):
+        return None
+    return TransientError(
+        f"A process that prepares batches was lost ({problems(error)})",
+        consequence="The training stopped; its last checkpoint is kept",
+        remedy="start it again, and it resumes; where it comes back, the memory may be full: lower execution.workers",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from glaucoma.errors import GpuMemoryError, TransientError, is_retryable
-from glaucoma.training.gpu_errors import gpu_errors_can_pass, is_gpu_error, training_error
+from glaucoma.training.gpu_errors import gpu_errors_can_pass, is_gpu_error, lost_worker_error, training_error
 
 FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -52,6 +52,21 @@ def test_other_errors_of_the_gpu_can_pass(error: RuntimeError) -> None:
     told = training_error(error, 32)
     assert type(told) is TransientError
     assert str(error).splitlines()[0] in str(told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 123) is killed by signal: Killed. ",
+        "DataLoader worker (pid 123) is killed by signal: Bus error. It is possible that ... out of shared memory.",
+        "DataLoader worker (pid(s) 123, 124) exited unexpectedly",
+    ],
+)
+def test_a_lost_process_that_reads_ahead_can_pass(text: str) -> None:
+    told = lost_worker_error(RuntimeError(text))
+    assert type(told) is TransientError
+    assert "123" in str(told)
+    assert all(lost_worker_error(error) is None for error in (*FULL, *PASSING, *OTHERS))
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=str)
