@@ -22,12 +22,11 @@ from glaucoma.errors import IntegrityError, NotFoundError
 from glaucoma.planning.retention import RetentionSettings
 from glaucoma.planning.wanted import wanted_experiments
 from glaucoma.provenance import exclusive
-from glaucoma.records.ended import REMOVED, remove_claimed
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.remember import remember
 from glaucoma.records.words import Standing
 from glaucoma.training.claims import claimed, is_trained_now
-from glaucoma.training.experiment import Experiment, Metadata, Status
+from glaucoma.training.experiment import REMOVED, Experiment, Metadata, Status, remove_held
 from glaucoma.workspace import Workspace
 
 _GB = 1e9
@@ -251,7 +250,7 @@ def _remove(one: Removal, workspace: Workspace, ledger: Ledger, now: datetime) -
         if why := wanted_experiments(workspace, ledger).get(one.experiment_id):
             return why
         _write_down(experiment, one, ledger, now)
-        remove_claimed(experiment)
+        remove_held(experiment)
         return ""
 
 

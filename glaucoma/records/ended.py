@@ -6,7 +6,6 @@ process perhaps, finds its experiments and writes their end into their metadata 
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from glaucoma.records.ledger import Ledger
 from glaucoma.records.remember import first_entry, remember
 from glaucoma.records.words import Standing
 from glaucoma.training.claims import claimed
-from glaucoma.training.experiment import Experiment, Status, create_experiment, list_experiments
+from glaucoma.training.experiment import Experiment, Status, create_experiment, list_experiments, remove_held
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
@@ -112,25 +111,10 @@ def end_training(
             if status not in (Status.COMPLETED, Status.FAILED, wanted):
                 experiment.set_status(wanted, reason)
             if cancelled and rollback and status is not Status.COMPLETED:
-                remove_claimed(experiment)
+                remove_held(experiment)
         if cancelled and rollback and not experiment.folder.exists():
             reason = f"{reason}. All that it wrote was removed (rollback)"
         return _to_ledger(spec, experiment, workspace, Standing(wanted.value), reason, at)
-
-
-def remove_claimed(experiment: Experiment) -> None:
-    """Removes all that the experiment wrote; the caller holds it.
-
-    The folder leaves its place in one step, so that a kill while it is removed leaves no half experiment.
-    """
-    aside = experiment.folder.parent / REMOVED / f"{experiment.experiment_id}-{experiment.folder.stat().st_ino}"
-    aside.parent.mkdir(exist_ok=True)
-    experiment.folder.rename(aside)
-    shutil.rmtree(aside)
-
-
-REMOVED = ".removed"
-"""Folder in `experiments/` where what is being removed lies until it is gone."""
 
 
 def _to_ledger(

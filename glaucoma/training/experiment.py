@@ -256,19 +256,23 @@ def list_experiments(workspace: Workspace) -> list[Experiment]:
 def remove_experiment(experiment: Experiment, workspace: Workspace) -> None:
     """Removes all that an experiment wrote; waits until nobody trains it."""
     with experiment.lock(workspace):
-        remove_held(experiment, workspace)
+        remove_held(experiment)
 
 
-def remove_held(experiment: Experiment, workspace: Workspace) -> None:
+REMOVED = ".removed"
+"""Folder in `experiments/` where what is being removed lies until it is gone."""
+
+
+def remove_held(experiment: Experiment) -> None:
     """The same for who holds the experiment's lock.
 
     The folder leaves its place by one rename, so that a kill in between leaves a whole experiment or none. What such a
-    kill leaves in `.removed` goes with the next removal.
+    kill leaves in `.removed` goes with the next housekeeping.
     """
-    aside = workspace.root / ".removed"
-    with exclusive(workspace.locks / "removed.lock"):
-        aside.mkdir(parents=True, exist_ok=True)
-        if experiment.folder.exists():
-            experiment.folder.rename(aside / f"{experiment.experiment_id}-{uuid.uuid4().hex}")
-            sync_folder(workspace.experiments)
-        remove_tree(aside)
+    if not experiment.folder.exists():
+        return
+    aside = experiment.folder.parent / REMOVED / f"{experiment.experiment_id}-{uuid.uuid4().hex}"
+    aside.parent.mkdir(exist_ok=True)
+    experiment.folder.rename(aside)
+    sync_folder(experiment.folder.parent)
+    remove_tree(aside)

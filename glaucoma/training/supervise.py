@@ -98,7 +98,7 @@ def _train_held(
         raise
     except BaseException:  # a cancel, whatever the caller's world calls it
         if execution.rollback and not completed_before:
-            remove_held(experiment, workspace)
+            remove_held(experiment)
         raise
 
 

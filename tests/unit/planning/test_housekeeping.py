@@ -279,8 +279,6 @@ def test_what_changed_was_locked_or_became_wanted_after_the_plan_is_left(
 def test_a_removal_that_was_killed_is_done_to_its_end_by_the_next(
     make: Make, workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from glaucoma.records import ended
-
     experiment = make(1, Status.FAILED, checkpoint=False)
 
     def killed(path: Path) -> None:
@@ -288,7 +286,7 @@ def test_a_removal_that_was_killed_is_done_to_its_end_by_the_next(
 
     plan = plan_removals(workspace, ledger, RetentionSettings(), now=NOW)
     with monkeypatch.context() as patched:
-        patched.setattr(ended.shutil, "rmtree", killed)
+        patched.setattr("glaucoma.training.experiment.remove_tree", killed)
         with pytest.raises(KeyboardInterrupt):
             remove_planned(plan, workspace, ledger, now=NOW)
     assert not experiment.folder.exists()
