@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 _MEMORY_SHARE = 0.5
 """Of the free memory, how much the resized images of a split may take; beyond it they are read for each batch."""
+_CHUNK = 256
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,6 +67,12 @@ class Arrays:
         images = _resized(self.images, rows, side_px, nearest=False, threads=threads)
         masks = None if self.masks is None else _resized(self.masks, rows, side_px, nearest=True, threads=threads)
         return images, masks
+
+    def in_chunks(self, side_px: int, threads: int = 1) -> Iterator[tuple[slice, Bytes, Bytes | None]]:
+        """All of them as `gather` gives them, some at a time, with their place: few enough to tell how far it is."""
+        for start in range(0, len(self), _CHUNK):
+            some = np.arange(start, min(start + _CHUNK, len(self)))
+            yield slice(start, start + len(some)), *self.gather(some, side_px, threads)
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,18 @@ def open_prepared(spec: ExperimentSpec, workspace: Workspace) -> PreparedData:
     return PreparedData(manifest, images, masks)
 
 
-def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads: int = 1, copies: int = 1) -> Arrays:
+def untold(n_images: int) -> None:
+    """Tells nobody how many images are loaded."""
+
+
+def load_arrays(
+    data: PreparedData,
+    spec: ExperimentSpec,
+    split: Split,
+    threads: int = 1,
+    copies: int = 1,
+    loaded: Callable[[int], None] = untold,
+) -> Arrays:
     """The usable images of `split`, resized to the spec's input side (area; masks nearest).
 
     They are kept in memory where they take less than half of what is free; else each batch is read from the packed
@@ -138,6 +157,7 @@ def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads:
 
     Args:
         copies: Processes of this machine that load the same, each for itself.
+        loaded: Told now and then how many are resized.
     """
     rows = data.rows(spec.task, split)
     segmentation = spec.task is Task.SEGMENTATION
@@ -153,7 +173,13 @@ def load_arrays(data: PreparedData, spec: ExperimentSpec, split: Split, threads:
     needed_bytes = copies * len(rows) * spec.input_px**2 * (4 if segmentation else 3)
     if needed_bytes > _MEMORY_SHARE * free_memory_bytes():
         return packed
-    images, masks = packed.gather(np.arange(len(rows)), spec.input_px, threads)
+    images = np.empty((len(rows), spec.input_px, spec.input_px, 3), np.uint8)
+    masks = np.empty(images.shape[:3], np.uint8) if segmentation else None
+    for place, some, of_them in packed.in_chunks(spec.input_px, threads):
+        images[place] = some
+        if masks is not None and of_them is not None:
+            masks[place] = of_them
+        loaded(place.stop)
     return replace(packed, images=images, masks=masks, rows=None)
 
 

@@ -7,7 +7,7 @@ they fit; else they come to it through pinned memory, one batch ahead. `Arrays` 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from glaucoma.errors import DatasetError, SettingsError
 from glaucoma.training.batching import Batch, mask_targets
-from glaucoma.training.data import Arrays
+from glaucoma.training.data import Arrays, untold
 from glaucoma.training.device import fits
 from glaucoma.training.gathering import Gathered, Gatherer, Recipe, by_thread, by_workers, finish
 from glaucoma.training.sampling import batches, epoch_order, share, step_seed
@@ -27,7 +27,6 @@ __all__ = ["Batch", "Feed"]
 
 _AUGMENT = 2
 """The purpose of a step's seed: sets its augmentation apart from its order and its dropout."""
-_CHUNK = 256
 
 
 class Feed:
@@ -36,6 +35,7 @@ class Feed:
     Args:
         execution: `workers` prepare batches ahead, unless all images lie on the GPU; `threads` resize without workers.
         rank: Number of this process, from 0.
+        loaded: Told now and then how many images are on the GPU.
 
     Raises:
         SettingsError: The batch has less than 2 images for each process.
@@ -50,6 +50,7 @@ class Feed:
         *,
         rank: int = 0,
         world: int = 1,
+        loaded: Callable[[int], None] = untold,
     ) -> None:
         if spec.batch_size < 2 * world:
             raise SettingsError(
@@ -66,7 +67,9 @@ class Feed:
         self._gpu = device.type == "cuda"
         pixels = self._n * spec.input_px**2
         self._bytes = pixels * (3 if arrays.masks is None else 4)
-        self._resident = _moved(arrays, spec, device) if self._gpu and fits(device, self._bytes) else None
+        self._resident = (
+            _moved(arrays, spec, device, execution.threads, loaded) if self._gpu and fits(device, self._bytes) else None
+        )
         self._gatherer = Gatherer(arrays, spec, finishes=not self._gpu, threads=execution.threads)
         self._in_memory = arrays.in_memory
         self._clock = WaitClock(device)
@@ -184,17 +187,18 @@ class Feed:
         return _copied_ahead(source, self.device) if self._gpu else source
 
 
-def _moved(arrays: Arrays, spec: ExperimentSpec, device: torch.device) -> Gathered:
+def _moved(
+    arrays: Arrays, spec: ExperimentSpec, device: torch.device, threads: int, loaded: Callable[[int], None]
+) -> Gathered:
     """All images, and masks, on the device, some at a time: they may lie on the disk, and be more than memory holds."""
     n, side = len(arrays), spec.input_px
     images = torch.empty(n, side, side, 3, dtype=torch.uint8, device=device)
     masks = None if arrays.masks is None else torch.empty(n, side, side, dtype=torch.uint8, device=device)
-    for start in range(0, n, _CHUNK):
-        some = np.arange(start, min(start + _CHUNK, n))
-        here, there = arrays.gather(some, side)
-        images[start : start + _CHUNK] = torch.from_numpy(here)
+    for place, here, there in arrays.in_chunks(side, threads):
+        images[place] = torch.from_numpy(here)
         if masks is not None and there is not None:
-            masks[start : start + _CHUNK] = torch.from_numpy(there)
+            masks[place] = torch.from_numpy(there)
+        loaded(place.stop)
     return images, masks
 
 

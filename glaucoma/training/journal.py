@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from glaucoma.provenance import code_sha256
@@ -13,7 +14,7 @@ from glaucoma.training.engine import Engine
 from glaucoma.training.experiment import CheckpointRecord, Experiment, Metadata
 from glaucoma.training.feed import Feed
 from glaucoma.training.learner import Learner
-from glaucoma.training.progress_log import INTERVAL_S, ProgressWriter
+from glaucoma.training.progress_log import INTERVAL_S, Phase, ProgressWriter
 from glaucoma.training.spec import ExperimentSpec
 from glaucoma.training.state import State
 from glaucoma.training.task_definition import Scores
@@ -28,16 +29,18 @@ class Journal:
         self._progress, self._spec, self._engine, self._feed, self._learner = progress, spec, engine, feed, learner
         self._began = time.monotonic()
         self._last = -math.inf
-        self._images_done = 0
+        self._images_done = self._validated = 0
 
-    def begun(self, state: State, images: dict[str, int], *, resumed: bool) -> None:
-        """Tells how the run starts."""
+    def begun(self, state: State, images: dict[str, int], *, resumed: bool, compiled: bool) -> None:
+        """Tells how the run starts, and what its first step has to do beside."""
         line = self.position(state)
         where = f"resumed after step {line['step']}" if resumed else "started"
         world = self._engine.place.world
         on = f"{self._engine.device}" if world == 1 else f"{world} processes, the first on {self._engine.device}"
-        counts = f"{images['train']} images for training, {images['val']} for validation"
+        counts = f"{images['train']} images for training ({self._feed.place}), {images['val']} for validation"
         self._progress.write(event="resume" if resumed else "start", message=f"{where} on {on}, {counts}", **line)
+        if compiled:
+            self._progress.write(phase=Phase.COMPILING, message="the first step compiles the network", **line)
 
     def step(self, state: State, images: int) -> bool:
         """Takes note of a step of so many images; writes a line where the last one is old enough, and says whether.
@@ -45,11 +48,21 @@ class Journal:
         Writing it costs a look at the loss, for which a GPU must have come to its end.
         """
         self._images_done += images
+        self._validated = 0
+        return self._shown(state)
+
+    def validated(self, state: State) -> None:
+        """Takes note of one more batch validated, here or by another process, as `step` does of a step."""
+        self._validated += 1
+        self._shown(state, phase=Phase.VALIDATION, phase_done=self._validated)
+
+    def _shown(self, state: State, **phase: Any) -> bool:
         if time.monotonic() - self._last < INTERVAL_S:
             return False
         self._last = time.monotonic()
         self._progress.write(
             **self.position(state),
+            **phase,
             gpu_utilization_percent=utilization_percent(self._engine.device),
             wait_share=self._feed.wait_share(),
         )
@@ -80,6 +93,15 @@ class Journal:
             "eta_s": round((steps - step) * spec.batch_size / speed, 1) if speed else None,
             "gpu_memory_mb": memory_mb(self._engine.device),
         }
+
+
+def loading(progress: ProgressWriter) -> Callable[[int], None]:
+    """What tells that so many images are loaded, before there is a journal."""
+
+    def told(n_images: int) -> None:
+        progress.step(phase=Phase.LOADING, phase_done=n_images, message=f"{n_images} images loaded")
+
+    return told
 
 
 def write_down(experiment: Experiment, checkpoints: Checkpoints, state: State, facts: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ The same spec on the same CPU and threads ends with the same weights, bit for bi
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -24,11 +23,12 @@ from glaucoma.training.divergence import EPOCHS, TIMES, diverged, epochs_explode
 from glaucoma.training.engine import Engine, find_place, make_engine
 from glaucoma.training.experiment import Experiment
 from glaucoma.training.feed import Feed
-from glaucoma.training.journal import Journal, write_down
+from glaucoma.training.journal import Journal, loading, write_down
 from glaucoma.training.learner import Learner
 from glaucoma.training.limits import require_fits
 from glaucoma.training.losses import make_loss
 from glaucoma.training.progress_log import ProgressWriter
+from glaucoma.training.saving import Saving
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.state import State, read_state
 from glaucoma.training.task_definition import DEFINITIONS, Scores
@@ -97,15 +97,15 @@ class Trainer:
         self.definition = DEFINITIONS[self.spec.task]
         bar = bar_for(experiment, workspace) if engine.is_first else None
         self.bar: Any = engine.from_first(bar)
-        self._open_data()
+        self._open_data(progress)
         self.checkpoints = Checkpoints(experiment.checkpoints)
         manifest = prepared_folder(self.spec, workspace) / "manifest.csv"
         self.identity = Identity(experiment.experiment_id, self.spec.model_dump(mode="json"), file_sha256(manifest))
         self.state = State()
         resumed = self._make_learner()
         self.journal = Journal(progress, self.spec, engine, self.train, self.learner)
-        self.journal.begun(self.state, self.images, resumed=resumed)
-        self._last_saved = time.monotonic()
+        self.journal.begun(self.state, self.images, resumed=resumed, compiled=execution.compile)
+        self.saving = Saving(self.checkpoints, execution.checkpoint_every_s)
 
     def run(self) -> None:
         """Trains until the last epoch, or an earlier end that the spec asks for, and writes down what came out."""
@@ -121,18 +121,21 @@ class Trainer:
             self.train.close()
             self.val.close()
 
-    def _open_data(self) -> None:
+    def _open_data(self, progress: ProgressWriter) -> None:
         spec, execution, place = self.spec, self.execution, self.engine.place
         data = open_prepared(spec, self.workspace)
-        train = load_arrays(data, spec, Split.TRAIN, execution.threads)
-        val = load_arrays(data, spec, Split.VAL, execution.threads)
+        told = loading(progress)
+        train, val = (
+            load_arrays(data, spec, split, execution.threads, place.local_world, told)
+            for split in (Split.TRAIN, Split.VAL)
+        )
         self.left_out = data.left_out(spec.task)
         require_trainable(train, val, spec, self.left_out)
         self.images = {"train": len(train), "val": len(val)}
         self.clinical = train.clinical
         self.loss = make_loss(spec, train.labels)
         self.train, self.val = (
-            Feed(arrays, spec, execution, self.engine.device, rank=place.rank, world=place.world)
+            Feed(arrays, spec, execution, self.engine.device, rank=place.rank, world=place.world, loaded=told)
             for arrays in (train, val)
         )
 
@@ -185,7 +188,7 @@ class Trainer:
         shown = self.journal.step(self.state, images)
         stop, save, broken = self.engine.any(
             self.stop_asked(),
-            self.engine.is_first and time.monotonic() - self._last_saved >= self.execution.checkpoint_every_s,
+            self.engine.is_first and self.saving.is_due,
             shown and not math.isfinite(float(self.learner.loss_sum)),
         )
         if stop or save or broken:
@@ -200,7 +203,7 @@ class Trainer:
         return validate(self.learner.kept, batches, self.definition, self.loss, self.engine, after_batch)
 
     def _after_validation_batch(self, more: bool) -> bool:
-        self.journal.step(self.state, images=0)
+        self.journal.validated(self.state)
         stop, any_more = self.engine.any(more and self.stop_asked(), more)
         if stop:
             self._save()  # all batches of the epoch are done: the next attempt begins with the validation
@@ -223,9 +226,10 @@ class Trainer:
         if not self.engine.is_first:
             return
         if better:
-            self.checkpoints.save_best({**self._payload(scores), "model": self.learner.kept.state_dict()})
-        self._write_last()
-        self.journal.epoch_ended(line, loss, scores)
+            self.saving.keep_best({**self._payload(scores), "model": self.learner.kept.state_dict()})
+        self.journal.epoch_ended(line, loss, scores)  # before it is saved: a kill in between tells it twice, never not
+        if state.ended_by or self.saving.is_due_at_end:
+            self._write()
         if reason:
             self.journal.ended(state, reason, event="cannot_catch_up")
 
@@ -256,11 +260,10 @@ class Trainer:
     def _save(self) -> None:
         self._gather_sums()
         if self.engine.is_first:
-            self._write_last()
+            self._write()
 
-    def _write_last(self) -> None:
-        self.checkpoints.save_last({**self._payload({}), **self.learner.payload()})
-        self._last_saved = time.monotonic()
+    def _write(self) -> None:
+        self.saving.write({**self._payload({}), **self.learner.payload()})
 
     def _gather_sums(self) -> None:
         """Puts the processes' sums into the state; a diverged one is not worth keeping."""

@@ -72,8 +72,8 @@ class TrainingProgress(BaseModel):
 
     def line(self) -> str:
         """For a person."""
-        if self.event is not None:
-            return self.message or self.event
+        if self.message or self.event is not None:
+            return self.message or str(self.event)
         scores = ", ".join(f"{k} {'undefined' if v is None else f'{v:.4f}'}" for k, v in (self.val or {}).items())
         loss = "" if self.loss is None else f", loss {self.loss:.4f}"
         return f"epoch {self.epoch}/{self.epochs}, step {self.step}/{self.steps}{loss}" + (

@@ -107,7 +107,8 @@ class ExecutionSettings(Settings):
     stall_timeout_s: float = Field(
         default=600.0,
         gt=0,
-        description="Without a step or a validated batch for this long, the training is stopped; a retry resumes it.",
+        description="Without a step, a validated batch or a loaded image for this long, the training is stopped; "
+        "a retry resumes it.",
     )
     timeout_s: float | None = Field(
         default=None, gt=0, description="The longest that one attempt may take; none: no limit."
@@ -119,7 +120,10 @@ class ExecutionSettings(Settings):
         "cancelled run after 30 s.",
     )
     checkpoint_every_s: float = Field(
-        default=300.0, gt=0, description="Within an epoch, a checkpoint is written this often; at its end always."
+        default=300.0,
+        gt=0,
+        description="The longest time without a checkpoint. One is written at an epoch's end too, where all saving "
+        "stays within 2 % of the time, and always at the end and on a stop.",
     )
     deterministic: bool = Field(
         default=False,

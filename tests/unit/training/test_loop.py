@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from glaucoma.training.data import load_arrays, open_prepared
 from glaucoma.training.experiment import create_experiment
 from glaucoma.training.loop import StoppedError, run_training
 from glaucoma.training.predict import load_model, predict_classification, predict_segmentation
-from glaucoma.training.progress_log import ProgressWriter, read_progress
+from glaucoma.training.progress_log import Phase, ProgressWriter, read_progress
+from glaucoma.training.saving import Saving
 from glaucoma.workspace import Workspace
 
 
@@ -90,6 +93,40 @@ def test_dropout_and_periodic_checkpoints_keep_a_resumed_run_the_same(
     with pytest.raises(RuntimeError, match="killed"):
         run(spec, workspace, often, _killed_after(6))
     assert_same_weights(undisturbed, run(spec, workspace, execution))
+
+
+@pytest.mark.parametrize("killed_at", [8, 13, 19, 24])
+def test_an_end_of_an_epoch_that_is_not_saved_changes_nothing_after_a_kill(
+    killed_at, make_spec, workspace, other, execution, monkeypatch
+):
+    spec = make_spec(epochs=5)
+    undisturbed = run(spec, other, execution)
+    ends, written = iter([True, False, False, True]), []
+    monkeypatch.setattr(Checkpoints, "affordable", lambda _: next(ends, False))
+    write = Saving.write
+
+    def checked(self, payload):
+        write(self, payload)
+        found = Checkpoints(create_experiment(spec, workspace).checkpoints).load_last(pytest.fail)
+        written.append(found["state"]["epoch"])  # it has its best model, or it would be refused
+
+    monkeypatch.setattr(Saving, "write", checked)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(spec, workspace, execution, _killed_after(killed_at))
+    assert written == [epoch for epoch, call in ((1, 6), (4, 21)) if call < killed_at]
+    resumed = run(spec, workspace, execution)
+    assert written[-1] == 5, "the last one always"
+    assert_same_weights(undisturbed, resumed)
+    assert resumed.metadata.training == undisturbed.metadata.training
+
+
+def test_no_longer_than_checkpoint_every_s_goes_by_without_a_save(make_spec, workspace, execution, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "affordable", lambda _: False)
+    saves, save = [], Checkpoints.save_last
+    monkeypatch.setattr(Checkpoints, "save_last", lambda self, payload: (saves.append(1), save(self, payload)))
+    often = execution.model_copy(update={"checkpoint_every_s": 1e-6})
+    lines = read_progress(run(make_spec(), workspace, often).progress_path)
+    assert len(saves) == lines[-1].steps + lines[-1].epochs
 
 
 def test_a_damaged_last_checkpoint_costs_time_and_changes_nothing(spec, workspace, other, execution):
@@ -219,9 +256,24 @@ def test_progress_says_where_it_is_and_how_long_it_takes(spec, workspace, execut
     assert ends[0].images_per_s > 0
     assert ends[0].eta_s >= 0
     assert ends[0].gpu_memory_mb is None
-    steps = [line for line in lines if line.event is None and not line.val]
+    steps = [line for line in lines if line.event is None and line.phase is None and not line.val]
     assert steps[0].gpu_utilization_percent is None
     assert 0 <= steps[0].wait_share <= 1
+
+
+def test_each_line_of_a_run_shows_that_it_moved(spec, workspace, execution, monkeypatch):
+    for module in ("journal", "progress_log"):
+        monkeypatch.setattr(f"glaucoma.training.{module}.INTERVAL_S", -1.0)  # none is left out
+    monkeypatch.setattr("glaucoma.training.data._CHUNK", 4)
+    compiled = execution.model_copy(update={"micro_batch_size": 2, "compile": True})
+    monkeypatch.setattr("glaucoma.training.engine.torch.compile", lambda model: model)
+    lines = read_progress(run(spec, workspace, compiled).progress_path)
+    assert all(one.place != other.place for one, other in pairwise(lines))
+    done = {phase: [line.phase_done for line in lines if line.phase is phase and line.epoch < 2] for phase in Phase}
+    n_val = len(load_arrays(open_prepared(spec, workspace), spec, Split.VAL))
+    assert done[Phase.VALIDATION] == list(range(1, -(-n_val // 4) + 2)), "a batch is four images; none is left after it"
+    assert done[Phase.LOADING][:3] == [4, 8, 12]
+    assert done[Phase.COMPILING] == [0]
 
 
 def test_images_without_a_usable_label_or_mask_are_left_out_and_counted(spec, segmentation_spec, workspace):
