@@ -1,14 +1,15 @@
 """kill -9 of the training child at listed places, again and again; in the end the weights of an undisturbed run.
 
-A place is the n-th step, the n-th sync or the n-th rename of an attempt, so kills fall between steps and in mid-save.
-The child is the real one; a `sitecustomize` that it finds on its path counts, and sends the signal.
+With 0 and 2 workers, on 1 and 2 processes. A place is the n-th step, the n-th sync or the n-th rename of an attempt, so
+kills fall between steps and in mid-save. The child is the real one; a `sitecustomize` that it finds on its path counts,
+and sends the signal.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ N_IMAGES, SIDE_PX = 24, 48
 KILLER = """
 import os, signal, sys
 
-kind, _, number = os.environ.get("ARC_TEST_KILL", "").partition(":")
-if kind and "glaucoma.training.child" in sys.orig_argv and os.environ.get("RANK", "0") == "0":
+kind, number, rank = os.environ.get("ARC_TEST_KILL", "::").split(":")
+if kind and "glaucoma.training.child" in sys.orig_argv and os.environ.get("RANK", "0") == rank:
     left = int(number)
 
     def counted(function):
@@ -61,16 +62,13 @@ if kind and "glaucoma.training.child" in sys.orig_argv and os.environ.get("RANK"
 """
 
 
-def places(seed: int) -> list[str]:
-    """Where one experiment is killed, attempt by attempt; all of it is reached, for each attempt saves at each step."""
-    draw = random.Random(seed)
-    return [
-        f"step:{draw.randint(2, 4)}",
-        f"sync:{draw.randint(1, 10)}",
-        f"rename:{draw.randint(1, 7)}",
-        "step:1",
-        f"step:{draw.randint(2, 3)}",
-    ]
+PLACES = {
+    (1, 0): ["sync:8:0", "step:3:0"],
+    (1, 2): ["rename:7:0", "step:4:0"],
+    (2, 0): ["sync:9:0", "step:2:1"],
+    (2, 2): ["step:3:1", "rename:4:0"],
+}
+"""By processes and workers: kind, number and rank of each attempt's kill, of attempts that save at each step."""
 
 
 @pytest.fixture
@@ -84,31 +82,44 @@ def killer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return lambda place: monkeypatch.setenv("ARC_TEST_KILL", place)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def undisturbed(spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Experiment]:
+    """A run that nothing disturbs, one for each number of processes."""
+    return functools.cache(
+        lambda devices: train(spec, workspace(tmp_path_factory.mktemp("undisturbed")), execution(devices=devices))
+    )
+
+
+@pytest.fixture(scope="module")
 def spec() -> ExperimentSpec:
     """12 steps in 3 epochs, with all that has a state: balanced sampling, augmentation, a moving average."""
     changes = {"model": "small_cnn", "input_px": 32, "epochs": 3, "batch_size": 4, "augment": 0.5, "ema_decay": 0.9}
     return spec_from(TrainSettings.for_preset("smoke"), Task.CLASSIFICATION, "tiny", KEY, **changes)
 
 
-@pytest.mark.parametrize(("workers", "seed"), [(0, 1), (2, 2)])
+@pytest.mark.parametrize(("devices", "workers"), list(PLACES))
 def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(
-    workers: int, seed: int, spec: ExperimentSpec, killer: Any, tmp_path: Path
+    devices: int,
+    workers: int,
+    spec: ExperimentSpec,
+    undisturbed: Callable[[int], Experiment],
+    killer: Any,
+    tmp_path: Path,
 ) -> None:
-    killer("")
-    undisturbed = train(spec, workspace(tmp_path / "undisturbed"), execution(workers=0))
+    whole = undisturbed(devices)
     killed_in = workspace(tmp_path / "killed")
-    often = execution(workers=workers, checkpoint_every_s=1e-6)
-    for place in places(seed):
+    often = execution(devices=devices, workers=workers, checkpoint_every_s=1e-6)
+    places = PLACES[devices, workers]
+    for place in places:
         killer(place)
         with pytest.raises(TransientError, match="killed by signal 9"):
             train(spec, killed_in, often)
-    killer("")
+    killer("::")
     experiment = train(spec, killed_in, often)
     assert experiment.status is Status.COMPLETED
     resumed = [line for line in read_progress(experiment.progress_path) if line.event == "resume"]
-    assert len(resumed) >= len(places(seed)) - 1, "attempts after the first go on, they do not begin anew"
-    assert_same(undisturbed, experiment)
+    assert len(resumed) >= len(places) - 1, "attempts after the first go on, they do not begin anew"
+    assert_same(whole, experiment)
     assert list(experiment.folder.rglob("*partial*")) == []
     assert list(experiment.folder.rglob("*damaged*")) == []
 
