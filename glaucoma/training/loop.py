@@ -155,7 +155,7 @@ class Trainer:
         torch.manual_seed(spec.seed)
         model: Any = placed(build_model(spec, self.workspace, pretrained=pretrained), device, spec.task)
         if self.clinical is not None:
-            model.set_clinical_scale(torch.from_numpy(self.clinical).to(device))
+            model.set_clinical_scale(self.clinical)
         return Learner(model, spec, self.loss, self.engine, spec.epochs * self.train.batches_per_epoch)
 
     def _load_last(self) -> bool:
