@@ -18,7 +18,9 @@ from torch import nn
 
 from glaucoma.errors import SettingsError
 from glaucoma.training.device import computes_bfloat16
+from glaucoma.training.images_at_once import images_at_once
 from glaucoma.training.settings import ExecutionSettings, Precision, Strategy
+from glaucoma.training.spec import ExperimentSpec
 
 T = TypeVar("T")
 
@@ -67,6 +69,17 @@ def chosen_precision(wanted: Precision, device: torch.device) -> Precision:
     if wanted is not Precision.AUTO:
         return wanted
     return Precision.BF16 if computes_bfloat16(device) else Precision.FP32
+
+
+def computed(engine: Engine, execution: ExecutionSettings, spec: ExperimentSpec) -> dict[str, str]:
+    """What of an attempt's settings the weights depend on, by name; the number of workers, for one, is none of it."""
+    return {
+        "precision": str(engine.precision),
+        "devices": str(engine.place.world),
+        "images at once": str(images_at_once(spec, execution)),
+        "compile": str(execution.compile),
+        "deterministic": str(execution.deterministic or engine.device.type == "cpu"),
+    }
 
 
 def require_strategy(execution: ExecutionSettings, device: torch.device) -> None:
@@ -144,7 +157,7 @@ class Engine:
         return None
 
     def load_scaler(self, state: dict[str, Any] | None) -> None:
-        """Puts that state back."""
+        """Puts that state back; `IntegrityError` where it is none."""
 
     def optimizer_state(self) -> dict[str, Any]:
         """What the optimizer needs to go on; the same in all processes."""

@@ -21,7 +21,7 @@ from glaucoma.training.checkpoints import Checkpoints, Identity
 from glaucoma.training.data import load_arrays, open_prepared, prepared_folder, require_trainable
 from glaucoma.training.device import choose_device, configure, held, placed, release
 from glaucoma.training.divergence import EPOCHS, TIMES, diverged, epochs_exploded
-from glaucoma.training.engine import Engine, find_place, make_engine
+from glaucoma.training.engine import Engine, computed, find_place, make_engine
 from glaucoma.training.experiment import Experiment
 from glaucoma.training.feed import Feed
 from glaucoma.training.journal import Journal, write_down
@@ -99,7 +99,7 @@ class Trainer:
         bar = bar_for(experiment, workspace) if engine.is_first else None
         self.bar: Any = engine.from_first(bar)
         self._open_data()
-        self.checkpoints = Checkpoints(experiment.checkpoints)
+        self.checkpoints = Checkpoints(experiment.checkpoints, computed(engine, execution, self.spec))
         manifest = prepared_folder(self.spec, workspace) / "manifest.csv"
         self.identity = Identity(experiment.experiment_id, self.spec.model_dump(mode="json"), file_sha256(manifest))
         self.state = State()
@@ -169,7 +169,7 @@ class Trainer:
         return saved is not None
 
     def _accept(self, payload: dict[str, Any]) -> None:
-        state = read_state(payload["state"])
+        state = read_state(payload["state"], self.spec, self.train.batches_per_epoch)
         self.learner.load(payload)
         self.state = state
 
