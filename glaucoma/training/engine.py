@@ -83,21 +83,21 @@ def computed(engine: Engine, execution: ExecutionSettings, spec: ExperimentSpec)
 
 
 def require_strategy(execution: ExecutionSettings, device: torch.device) -> None:
-    """`SettingsError` where the strategy cannot be had, or would change nothing."""
+    """`SettingsError` with the reason, unless it is ddp."""
     if execution.strategy is not Strategy.DEEPSPEED:
         return
-    problem, remedy = "", "set strategy to ddp"
     if device.type != "cuda" or execution.devices == 1:
         problem = f"The strategy deepspeed has no effect on {execution.devices} process(es) on {device.type}"
     elif importlib.util.find_spec("deepspeed") is None:
-        problem, remedy = (
-            "The package deepspeed is not installed",
-            f"pip install 'arc-glaucoma[deepspeed]', or {remedy}",
-        )
+        problem = "The package deepspeed is not installed (the extra arc-glaucoma[deepspeed]), and would not serve yet"
     else:
-        problem = "The strategy deepspeed shards the optimizer's state, which a checkpoint here cannot hold yet"
-    if problem:
-        raise SettingsError(problem, expected="several GPUs, and the extra deepspeed", remedy=remedy)
+        problem = "The strategy deepspeed shards the optimizer's state"
+    raise SettingsError(
+        problem,
+        expected="ddp: a checkpoint here is one file, which cannot hold a state that lies on several devices",
+        consequence="Nothing was trained",
+        remedy="set execution.strategy to ddp",
+    )
 
 
 class Engine:

@@ -132,4 +132,9 @@ def _precision(precision: Precision, device: torch.device) -> FabricPrecision:
 
 
 def _strategy(device: torch.device) -> FabricStrategy:
-    return DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo", timeout=_WAIT)
+    return DDPStrategy(
+        process_group_backend="nccl" if device.type == "cuda" else "gloo",
+        timeout=_WAIT,
+        # Some encoders keep layers that a U-Net never reaches (EfficientNet's head), and DDP waits for their gradients.
+        find_unused_parameters=True,
+    )
