@@ -24,6 +24,7 @@ from glaucoma.training.divergence import EPOCHS, TIMES, diverged, epochs_explode
 from glaucoma.training.engine import Engine, computed, find_place, make_engine
 from glaucoma.training.experiment import Experiment
 from glaucoma.training.feed import Feed
+from glaucoma.training.images_at_once import images_at_once
 from glaucoma.training.journal import Journal, write_down
 from glaucoma.training.learner import Learner
 
@@ -196,7 +197,7 @@ class Trainer:
 
     def _validate(self) -> Scores:
         self.learner.share_buffers()
-        size = 2 * (self.execution.micro_batch_size or self.spec.batch_size)
+        size = 2 * images_at_once(self.spec, self.execution)  # without gradients a device holds more
         batches, after_batch = self.val.in_order(size), self._after_validation_batch
         return validate(self.learner.kept, batches, self.definition, self.loss, self.engine, after_batch)
 

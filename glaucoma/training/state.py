@@ -84,4 +84,4 @@ def _wrong(state: State, spec: ExperimentSpec, batches: int) -> list[str]:
 
 
 def _are_numbers(values: Any, kind: type) -> bool:
-    return type(values) is list and all(type(one) is kind and not math.isnan(one) for one in values)
+    return type(values) is list and all(type(one) is kind for one in values) and not any(map(math.isnan, values))
