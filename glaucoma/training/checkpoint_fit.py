@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 
 from glaucoma.errors import IntegrityError
 from glaucoma.training.checkpoint_format import listed
+
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+_STEP = torch.zeros(())
 
 
 def require_same_tensors(what: str, saved: Any, wanted: Mapping[str, Any]) -> None:
@@ -32,7 +36,11 @@ def require_same_tensors(what: str, saved: Any, wanted: Mapping[str, Any]) -> No
 
 
 def require_same_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None:
-    """`IntegrityError` unless `saved` is a state of `optimizer`, its moments finite and of its weights' shapes."""
+    """`IntegrityError` unless `saved` is a state of `optimizer`, an AdamW.
+
+    That is: the same groups with the same options (the learning rate aside, which each step sets), and of each weight
+    that was ever changed both moments, finite and of its shape.
+    """
     weights = [list(group["params"]) for group in optimizer.param_groups]
     flat = [p for group in weights for p in group]
     groups = saved.get("param_groups") if isinstance(saved, dict) else None
@@ -46,12 +54,30 @@ def require_same_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None
         start += len(group)
     if found != numbers or not set(state) <= set(range(len(flat))):
         raise IntegrityError("its optimizer has other groups of weights")
+    for one, here in zip(groups, optimizer.param_groups, strict=True):
+        options = {name for name in one if name in here} - {"params", "lr"}  # a version of torch may know more
+        wrong = [f"{name}: there {one[name]}, here {here[name]}" for name in sorted(options) if one[name] != here[name]]
+        if wrong:
+            raise IntegrityError(f"its optimizer has other options ({listed(wrong)})")
     for number, values in state.items():
-        weight = flat[number]
-        for name, value in values.items() if isinstance(values, dict) else [("state", values)]:
-            moment = isinstance(value, torch.Tensor) and (name == "step" or _kind(value) == _kind(weight))
-            if not moment or not torch.isfinite(value).all():
-                raise IntegrityError(f"its optimizer has {name} that does not fit weight {number}, {_kind(weight)}")
+        if not isinstance(values, dict) or values.keys() != _MOMENTS:
+            raise IntegrityError(f"its optimizer has not {', '.join(sorted(_MOMENTS))} of weight {number}")
+        for name, value in values.items():
+            expected = flat[number] if name != "step" else _STEP
+            fits = isinstance(value, torch.Tensor) and _kind(value) == _kind(expected)
+            if not fits or not torch.isfinite(value).all():
+                raise IntegrityError(f"its optimizer has {name} that does not fit weight {number}, {_kind(expected)}")
+
+
+def require_same_scaler(saved: Any, wanted: Mapping[str, Any]) -> None:
+    """`IntegrityError` unless `saved` is a state of fp16's loss scaling as `wanted` is: its options, a usable scale."""
+    if not isinstance(saved, dict) or saved.keys() != wanted.keys():
+        raise IntegrityError("its scaler is not one of this loss scaling")
+    moved = {"scale": float, "_growth_tracker": int}
+    wrong = [name for name in wanted if name not in moved and saved[name] != wanted[name]]
+    wrong += [name for name, kind in moved.items() if type(saved[name]) is not kind or not 0 <= saved[name] < math.inf]
+    if wrong or not saved["scale"]:
+        raise IntegrityError(f"its scaler does not serve: {', '.join(wrong or ['scale'])}")
 
 
 def _kind(tensor: torch.Tensor) -> str:

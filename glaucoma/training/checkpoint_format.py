@@ -159,16 +159,22 @@ def made_with() -> dict[str, str]:
     }
 
 
-def made_otherwise(payload: Mapping[str, Any]) -> list[str]:
-    """Differences between what a checkpoint was made with and what is here, each as `name: there X, here Y`."""
-    here = made_with()
-    there = payload.get("made_with")
-    there = there if isinstance(there, dict) else {}
-    return [
-        f"{name}: there {_shown(there, name)}, here {_shown(here, name)}"
-        for name in sorted({*there, *here}, key=str)
-        if there.get(name) != here.get(name)
-    ]
+def made_otherwise(payload: Mapping[str, Any], computed: Mapping[str, str]) -> str:
+    """Differences between what a checkpoint was made with and what is here, each as `name: there X, here Y`; or empty.
+
+    Args:
+        computed: How this attempt computes (`Checkpoints`); empty: that is not compared.
+    """
+    here = {**made_with(), **computed}
+    parts = [payload.get(key) for key in (("made_with", "computed") if computed else ("made_with",))]
+    there = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
+    return listed(
+        [
+            f"{name}: there {_shown(there, name)}, here {_shown(here, name)}"
+            for name in sorted({*there, *here}, key=str)
+            if there.get(name) != here.get(name)
+        ]
+    )
 
 
 def listed(differences: list[str]) -> str:

@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -22,13 +22,7 @@ from typing import Any
 from glaucoma.errors import IntegrityError, problems, shown_bytes
 from glaucoma.provenance import file_sha256, sync_folder, write_bytes
 from glaucoma.training.checkpoint_fit import require_same_optimizer, require_same_tensors
-from glaucoma.training.checkpoint_format import (
-    Identity,
-    listed,
-    made_otherwise,
-    read_payload,
-    write_payload,
-)
+from glaucoma.training.checkpoint_format import Identity, listed, made_otherwise, read_payload, write_payload
 
 __all__ = ["BEST", "LAST", "PREVIOUS", "Checkpoints", "Identity", "require_same_optimizer", "require_same_tensors"]
 
@@ -48,10 +42,14 @@ class _Known:
 
 
 class Checkpoints:
-    """The checkpoints of one experiment: the last two states, and the best model. One process writes them."""
+    """The checkpoints of one experiment: the last two states, and the best model. One process writes them.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        computed: What of an attempt's settings the weights depend on, by name; a state computed otherwise is noted.
+    """
+
+    def __init__(self, folder: Path, computed: Mapping[str, str] | None = None) -> None:
+        self.folder, self._computed = folder, dict(computed or {})
         self.saving_s = 0.0
         """Time spent on saving, in all."""
         self._opened_at = time.monotonic()
@@ -109,9 +107,8 @@ class Checkpoints:
             except IntegrityError as error:
                 self._set_aside(name, f"{name} is refused: {error}", note)
                 continue
-            differences = made_otherwise(payload)
-            if differences:
-                note(f"{name} was made otherwise ({listed(differences)}): the weights may differ in their last bits")
+            if otherwise := made_otherwise(payload, self._computed):
+                note(f"{name} was made otherwise ({otherwise}): the weights may differ, if only in their last bits")
             return payload
         if found:
             note("no state is left to go on from: training begins anew")
@@ -149,7 +146,7 @@ class Checkpoints:
         temporary = self.folder / f".{name}.partial-{os.getpid()}"
         try:
             with temporary.open("wb") as handle:
-                sha256 = write_payload(payload, handle)
+                sha256 = write_payload({**payload, "computed": self._computed}, handle)
                 handle.flush()
                 os.fsync(handle.fileno())
             self._write_list(name, sha256, temporary.stat().st_size)

@@ -15,7 +15,7 @@ def exploded(loss: float, best: float) -> bool:
     """True where an epoch's mean training loss lies above 10 times the best one before it.
 
     More exactly, further above it than 9 times its size, which counts as 0.05 at least: a network that knows its images
-    by heart may falter, and a loss below 0.45 has never exploded. A loss may be negative (boundary).
+    by heart may falter, and a loss below 0.45 has never exploded.
 
     Args:
         best: Lowest mean loss of an epoch so far; infinite: none yet.

@@ -29,10 +29,10 @@ class Average:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         own, theirs = self.model.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
-        floating = [name for name, value in own.items() if value.is_floating_point()]
+        floating = {name: None for name, value in own.items() if value.is_floating_point()}
         self._own = [own[name].detach() for name in floating]
         self._theirs = [theirs[name].detach() for name in floating]  # they share the memory of the model's
-        self._copied = [(own[name], theirs[name]) for name in own if name not in set(floating)]
+        self._copied = [(own[name], theirs[name]) for name in own if name not in floating]
 
     @torch.no_grad()
     def follow(self, step: int) -> None:

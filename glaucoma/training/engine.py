@@ -18,7 +18,9 @@ from torch import nn
 
 from glaucoma.errors import SettingsError
 from glaucoma.training.device import computes_bfloat16
+from glaucoma.training.images_at_once import images_at_once
 from glaucoma.training.settings import ExecutionSettings, Precision, Strategy
+from glaucoma.training.spec import ExperimentSpec
 
 T = TypeVar("T")
 
@@ -69,22 +71,33 @@ def chosen_precision(wanted: Precision, device: torch.device) -> Precision:
     return Precision.BF16 if computes_bfloat16(device) else Precision.FP32
 
 
+def computed(engine: Engine, execution: ExecutionSettings, spec: ExperimentSpec) -> dict[str, str]:
+    """What of an attempt's settings the weights depend on, by name; the number of workers, for one, is none of it."""
+    return {
+        "precision": str(engine.precision),
+        "devices": str(engine.place.world),
+        "images at once": str(images_at_once(spec, execution)),
+        "compile": str(execution.compile),
+        "deterministic": str(execution.deterministic or engine.device.type == "cpu"),
+    }
+
+
 def require_strategy(execution: ExecutionSettings, device: torch.device) -> None:
-    """`SettingsError` where the strategy cannot be had, or would change nothing."""
+    """`SettingsError` with the reason, unless it is ddp."""
     if execution.strategy is not Strategy.DEEPSPEED:
         return
-    problem, remedy = "", "set strategy to ddp"
     if device.type != "cuda" or execution.devices == 1:
         problem = f"The strategy deepspeed has no effect on {execution.devices} process(es) on {device.type}"
     elif importlib.util.find_spec("deepspeed") is None:
-        problem, remedy = (
-            "The package deepspeed is not installed",
-            f"pip install 'arc-glaucoma[deepspeed]', or {remedy}",
-        )
+        problem = "The package deepspeed is not installed (the extra arc-glaucoma[deepspeed]), and would not serve yet"
     else:
-        problem = "The strategy deepspeed shards the optimizer's state, which a checkpoint here cannot hold yet"
-    if problem:
-        raise SettingsError(problem, expected="several GPUs, and the extra deepspeed", remedy=remedy)
+        problem = "The strategy deepspeed shards the optimizer's state"
+    raise SettingsError(
+        problem,
+        expected="ddp: a checkpoint here is one file, which cannot hold a state that lies on several devices",
+        consequence="Nothing was trained",
+        remedy="set execution.strategy to ddp",
+    )
 
 
 class Engine:
@@ -144,7 +157,7 @@ class Engine:
         return None
 
     def load_scaler(self, state: dict[str, Any] | None) -> None:
-        """Puts that state back."""
+        """Puts that state back; `IntegrityError` where it is none."""
 
     def optimizer_state(self) -> dict[str, Any]:
         """What the optimizer needs to go on; the same in all processes."""

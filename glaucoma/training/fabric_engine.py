@@ -22,6 +22,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.strategy import Strategy as FabricStrategy
 from torch import distributed, nn
 
+from glaucoma.training.checkpoint_fit import require_same_scaler
 from glaucoma.training.engine import Engine, Place
 from glaucoma.training.settings import Precision
 
@@ -86,7 +87,9 @@ class FabricEngine(Engine):
         return self._fabric.strategy.precision.state_dict() or None
 
     def load_scaler(self, state: dict[str, Any] | None) -> None:
-        if state is not None:
+        wanted = self.scaler_state()
+        if state is not None and wanted is not None:  # else one of the two attempts is not in fp16
+            require_same_scaler(state, wanted)
             self._fabric.strategy.precision.load_state_dict(state)
 
     def any(self, *flags: bool) -> list[bool]:
@@ -129,4 +132,9 @@ def _precision(precision: Precision, device: torch.device) -> FabricPrecision:
 
 
 def _strategy(device: torch.device) -> FabricStrategy:
-    return DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo", timeout=_WAIT)
+    return DDPStrategy(
+        process_group_backend="nccl" if device.type == "cuda" else "gloo",
+        timeout=_WAIT,
+        # Some encoders keep layers that a U-Net never reaches (EfficientNet's head), and DDP waits for their gradients.
+        find_unused_parameters=True,
+    )

@@ -20,9 +20,10 @@ from glaucoma.training.checkpoints import Checkpoints, Identity
 from glaucoma.training.data import load_arrays, open_prepared, prepared_folder, require_trainable
 from glaucoma.training.device import choose_device, configure, held, placed, release
 from glaucoma.training.divergence import EPOCHS, TIMES, diverged, epochs_exploded
-from glaucoma.training.engine import Engine, find_place, make_engine
+from glaucoma.training.engine import Engine, computed, find_place, make_engine
 from glaucoma.training.experiment import Experiment
 from glaucoma.training.feed import Feed
+from glaucoma.training.images_at_once import images_at_once
 from glaucoma.training.journal import Journal, loading, write_down
 from glaucoma.training.learner import Learner
 from glaucoma.training.limits import require_fits
@@ -98,7 +99,7 @@ class Trainer:
         bar = bar_for(experiment, workspace) if engine.is_first else None
         self.bar: Any = engine.from_first(bar)
         self._open_data(progress)
-        self.checkpoints = Checkpoints(experiment.checkpoints)
+        self.checkpoints = Checkpoints(experiment.checkpoints, computed(engine, execution, self.spec))
         manifest = prepared_folder(self.spec, workspace) / "manifest.csv"
         self.identity = Identity(experiment.experiment_id, self.spec.model_dump(mode="json"), file_sha256(manifest))
         self.state = State()
@@ -157,7 +158,7 @@ class Trainer:
         torch.manual_seed(spec.seed)
         model: Any = placed(build_model(spec, self.workspace, pretrained=pretrained), device, spec.task)
         if self.clinical is not None:
-            model.set_clinical_scale(torch.from_numpy(self.clinical).to(device))
+            model.set_clinical_scale(self.clinical)
         return Learner(model, spec, self.loss, self.engine, spec.epochs * self.train.batches_per_epoch)
 
     def _load_last(self) -> bool:
@@ -171,7 +172,7 @@ class Trainer:
         return saved is not None
 
     def _accept(self, payload: dict[str, Any]) -> None:
-        state = read_state(payload["state"])
+        state = read_state(payload["state"], self.spec, self.train.batches_per_epoch)
         self.learner.load(payload)
         self.state = state
 
@@ -198,7 +199,7 @@ class Trainer:
 
     def _validate(self) -> Scores:
         self.learner.share_buffers()
-        size = 2 * (self.execution.micro_batch_size or self.spec.batch_size)
+        size = 2 * images_at_once(self.spec, self.execution)  # without gradients a device holds more
         batches, after_batch = self.val.in_order(size), self._after_validation_batch
         return validate(self.learner.kept, batches, self.definition, self.loss, self.engine, after_batch)
 

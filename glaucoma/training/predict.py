@@ -37,10 +37,10 @@ def load_model(experiment: Experiment, device: str = "cpu") -> tuple[torch.nn.Mo
     `data.model_input` and `data.clinical_input` make what it takes, `models.fusion.logits_of` calls it.
 
     Raises:
-        IntegrityError: The checkpoint is missing, damaged, or not the one that the metadata name.
+        IntegrityError: The checkpoint is missing, damaged, not the one that the metadata name, or of another network.
     """
     from glaucoma.training.build import build_model
-    from glaucoma.training.checkpoints import BEST, Checkpoints
+    from glaucoma.training.checkpoints import BEST, Checkpoints, require_same_tensors
 
     spec = experiment.spec
     checkpoints = Checkpoints(experiment.checkpoints)
@@ -53,6 +53,13 @@ def load_model(experiment: Experiment, device: str = "cpu") -> tuple[torch.nn.Mo
             remedy="train the experiment again",
         )
     model = build_model(spec, pretrained=False)
+    try:
+        require_same_tensors("model", payload["model"], model.state_dict())
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{experiment.checkpoints / BEST} does not fit {spec.model} as it is built today: {error.found}",
+            remedy="go back to the version of its library that the experiment's metadata name, or train it again",
+        ) from error
     model.load_state_dict(payload["model"])
     return model.to(device).eval(), spec
 

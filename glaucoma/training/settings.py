@@ -273,6 +273,12 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _augmentation_is_used(self) -> Self:
+        if self.augment == 0 and self.augmentation != AugmentSettings():
+            raise ValueError("augmentation would have no effect: augment, its strength, is 0")
+        return self
+
+    @model_validator(mode="after")
     def _loss_options_are_used(self) -> Self:
         losses = (str(self.classification_loss), str(self.segmentation_loss))
         require_effect(self.loss_options, losses, balanced_sampling=bool(self.balanced_sampling))

@@ -11,7 +11,7 @@ import torch
 
 from glaucoma.errors import IntegrityError
 from glaucoma.training import checkpoint_format
-from glaucoma.training.checkpoint_fit import require_same_optimizer, require_same_tensors
+from glaucoma.training.checkpoint_fit import require_same_optimizer, require_same_scaler, require_same_tensors
 from glaucoma.training.checkpoint_format import FORMAT
 from glaucoma.training.checkpoints import BEST, LAST, PREVIOUS, Checkpoints, Identity
 
@@ -386,6 +386,15 @@ def test_another_version_of_a_library_is_noted_and_not_refused(checkpoints, note
     assert "last bits" in notes[0]
 
 
+def test_what_was_computed_otherwise_is_noted(tmp_path, notes):
+    whole = {"devices": "1", "images at once": "4"}
+    Checkpoints(tmp_path, whole).save_last(payload(1))
+    assert Checkpoints(tmp_path, whole).load_last(pytest.fail)
+    assert Checkpoints(tmp_path).load_last(pytest.fail)
+    assert Checkpoints(tmp_path, {**whole, "images at once": "2"}).load_last(notes.append)
+    assert "last.pt was made otherwise (images at once: there 4, here 2)" in notes[0]
+
+
 @pytest.mark.parametrize("save", ["save_last", "save_best"])
 @pytest.mark.parametrize("written", [0, 1])
 def test_on_a_full_disk_the_old_ones_stay_and_nothing_half_written_does(save, written, checkpoints, monkeypatch):
@@ -471,12 +480,30 @@ def test_an_optimizers_state_must_fit_its_weights():
         {**state, "param_groups": []},
         {**state, "param_groups": [{"params": [0]}]},
         {**state, "state": {7: {}}},
-        {**state, "state": {0: {"exp_avg": torch.zeros(5, 5)}}},
+        {**state, "param_groups": [{**state["param_groups"][0], "maximize": True}]},
+        {**state, "param_groups": [{**state["param_groups"][0], "betas": (0.0, 0.0)}]},
+        {**state, "state": {0: {"exp_avg": torch.zeros(2, 3), "step": torch.zeros(())}}},
+        {**state, "state": {0: {**state["state"][0], "step": torch.ones(2)}}},
+        {**state, "state": {0: {**state["state"][0], "exp_avg": torch.zeros(5, 5)}}},
         {**state, "state": {0: {**state["state"][0], "exp_avg": torch.zeros(2, 3, dtype=torch.float64)}}},
         {**state, "state": {0: {**state["state"][0], "exp_avg_sq": torch.full((2, 3), float("nan"))}}},
     ):
         with pytest.raises(IntegrityError, match="optimizer"):
             require_same_optimizer(wrong, optimizer)
+
+
+def test_the_state_of_a_loss_scaling_must_serve():
+    wanted = {"scale": 65536.0, "growth_factor": 2.0, "growth_interval": 2000, "_growth_tracker": 0}
+    require_same_scaler({**wanted, "scale": 0.5, "_growth_tracker": 7}, wanted)
+    for wrong in (
+        {},
+        {"scale": 1.0},
+        *({**wanted, "scale": scale} for scale in (float("nan"), float("inf"), 0.0, -1.0, "1")),
+        {**wanted, "growth_factor": 3.0},
+        {**wanted, "_growth_tracker": 1.5},
+    ):
+        with pytest.raises(IntegrityError, match="its scaler"):
+            require_same_scaler(wrong, wanted)
 
 
 def test_saving_is_affordable_while_it_takes_a_small_share_of_the_time(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from glaucoma.training.divergence import diverged, epochs_exploded, exploded
         (7.1, 0.7, True),
         (0.44, 0.0001, False),  # a network that knows its images by heart may falter
         (0.46, 0.0001, True),
-        (-0.1, -0.3, False),  # a boundary loss may be negative
+        (-0.1, -0.3, False),  # none of the losses is negative; one that were would be judged by its size
         (2.5, -0.3, True),
         (1e9, math.inf, False),  # the first epoch has no best before it
     ],

@@ -90,6 +90,30 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_scale_halved():
     assert not torch.equal(model.weight, before)
 
 
+def test_a_network_with_layers_that_it_never_reaches_is_shared_by_processes():
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    from glaucoma.training.fabric_engine import _strategy
+
+    class WithAHeadOfNoUse(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(2, 1)
+            self.head = torch.nn.Linear(2, 1)
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        shared = DistributedDataParallel(WithAHeadOfNoUse(), **_strategy(CPU)._ddp_kwargs)
+        for _ in range(2):
+            with shared.no_sync():
+                shared(torch.ones(1, 2)).sum().backward()
+            shared(torch.ones(1, 2)).sum().backward()
+        assert shared.module.weight.grad.tolist() == [[4.0, 4.0]]
+        assert shared.module.head.weight.grad is None
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_clinical_values_keep_their_digits_in_16_bits():
     from glaucoma.training.fabric_engine import FabricEngine
 

@@ -359,6 +359,15 @@ def test_a_swapped_best_checkpoint_is_not_evaluated(make_spec, workspace, execut
         load_model(one)
 
 
+def test_a_model_that_todays_libraries_build_otherwise_is_told(make_spec, workspace, execution, monkeypatch):
+    experiment = run(make_spec(epochs=1), workspace, execution)
+    monkeypatch.setattr("glaucoma.training.build.build_model", lambda *_, **__: torch.nn.Linear(2, 1))
+    with pytest.raises(
+        IntegrityError, match=r"best\.pt does not fit small_cnn as it is built today: its model does not"
+    ):
+        load_model(experiment)
+
+
 class _WithDropout(torch.nn.Module):
     def __init__(self):
         super().__init__()

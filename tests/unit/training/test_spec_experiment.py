@@ -76,6 +76,12 @@ def test_weights_that_would_not_be_used_are_refused(name, tmp_path):
         TrainSettings.for_preset("smoke", **{name: tmp_path / "b3.pth"})
 
 
+def test_augmentation_that_would_not_be_done_is_refused():
+    with pytest.raises(ValidationError, match="augmentation would have no effect: augment, its strength, is 0"):
+        TrainSettings.for_preset("smoke", augment=0.0, augmentation={"gamma": 0.2})
+    TrainSettings.for_preset("smoke", augment=0.0)
+
+
 def test_a_home_folder_in_a_path_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/reader")
     settings = TrainSettings.for_preset("base", weights_path="~/b3.pth")
