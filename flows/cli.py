@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliSettingsSource, CliUnknownArgs, SettingsError
 
-from flows.embedded import end_left_servers, mark_this_command
+from flows.embedded import end_left_servers, mark_this_command, shield_server
 from glaucoma.errors import ArcError, InputError
 from glaucoma.settings import PresetSettings, is_by_preset
 
@@ -66,6 +66,7 @@ def main(
     _quiet_tracebacks()
     end_left_servers()
     mark_this_command()
+    shield_server()
     try:
         result = flow(config)
     except ArcError as error:

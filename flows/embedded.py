@@ -1,5 +1,8 @@
 """The temporary server that Prefect starts for a command: it outlives a command that is killed, so the next ends it.
 
+It outlives a terminal's Ctrl-C too, which is meant for the command: a flow that is ended tells its server how, and one
+that finds none tries for minutes.
+
 Each command marks its environment with its process, and the server that Prefect starts for it inherits the mark. A
 temporary server whose command is gone serves nobody.
 """
@@ -8,9 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import types
+from functools import partial
 from pathlib import Path
 
 import psutil
+from prefect.settings import PREFECT_API_URL
 
 _MARK = "ARC_COMMAND"
 _TEMPORARY = "PREFECT__SERVER_EPHEMERAL"
@@ -23,6 +30,20 @@ _BEGAN = 18
 def mark_this_command() -> None:
     """Lets everything that this process starts from now on name it."""
     os.environ[_MARK] = _name(os.getpid())
+
+
+def shield_server() -> None:
+    """Lets Prefect start its temporary server in a process group of its own: a Ctrl-C goes to a whole group.
+
+    Prefect has no setting for it, and ends the server itself when the command ends.
+    """
+    if PREFECT_API_URL.value():
+        return  # none will be started
+    from prefect.server.api import server
+
+    shielded = types.ModuleType(subprocess.__name__)
+    shielded.__dict__.update(vars(subprocess), Popen=partial(subprocess.Popen, process_group=0))
+    server.subprocess = shielded  # type: ignore[attr-defined]  # what that module alone sees
 
 
 def end_left_servers() -> int:

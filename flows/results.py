@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,9 +22,11 @@ from glaucoma.explanation.result import Explanation
 from glaucoma.planning.housekeeping import Done, Removal
 from glaucoma.provenance import StageOutput
 from glaucoma.records.record import CycleRecord
-from glaucoma.reporting.conclude import Conclusion
 from glaucoma.schema import Split, Task
 from glaucoma.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from glaucoma.reporting.conclude import Conclusion  # imports torch: seconds, for every flow
 
 _TOO_LONG = 50
 

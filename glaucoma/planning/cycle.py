@@ -21,6 +21,7 @@ from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, StructureState, Task
 from glaucoma.training.build import build_model
+from glaucoma.training.experiment import is_there
 from glaucoma.training.settings import TrainSettings
 from glaucoma.training.spec import spec_from
 from glaucoma.workspace import Workspace
@@ -38,7 +39,7 @@ class CyclePlan(BaseModel):
     dataset: str
     prepared_key: str
     rules: Rules = Field(default_factory=Rules, description="What no experiment of this cycle may break.")
-    incumbents: dict[Task, str] = Field(description="Task -> the best experiment before this cycle.")
+    incumbents: dict[Task, str] = Field(description="Task -> the best experiment before this cycle whose files are there.")
     proposals: list[Proposal]
     notes: list[str] = Field(default_factory=list, description="Tasks that this dataset cannot serve, and why.")
 
@@ -166,7 +167,7 @@ def _plan(
         base = spec_from(train, task, name, prepared.name)
         if base.pretrained:
             build_model(base, workspace)  # weights that are not there end the cycle here, not each experiment
-        best = ledger.best(task=task, prepared_key=prepared.name)
+        best = ledger.best(task=task, prepared_key=prepared.name, at_hand=lambda name: is_there(name, workspace))
         if best is not None:
             incumbents[task] = best.experiment_id
         proposals += propose(

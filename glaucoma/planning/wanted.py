@@ -10,6 +10,7 @@ from glaucoma.provenance import read_record as read_stage_record
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.record import RECORD_NAME, read_record
 from glaucoma.records.words import CycleStatus, Standing
+from glaucoma.training.experiment import is_there
 from glaucoma.workspace import Workspace
 
 
@@ -23,15 +24,15 @@ def wanted_experiments(workspace: Workspace, ledger: Ledger) -> dict[str, str]:
         IntegrityError: A plan or a record cannot be read, so that it is not known what it names.
     """
     wanted: dict[str, str] = {}
-    promoted = chain(_best(ledger), _leaders(workspace), _looked_at(ledger))
+    promoted = chain(_best(workspace, ledger), _leaders(workspace), _looked_at(ledger))
     for name, why in chain(promoted, _needed(workspace, ledger), _used(workspace)):
         wanted.setdefault(name, why)
     return wanted
 
 
-def _best(ledger: Ledger) -> Iterator[tuple[str, str]]:
+def _best(workspace: Workspace, ledger: Ledger) -> Iterator[tuple[str, str]]:
     for task, key in sorted({(e.task, e.prepared_key) for e in ledger.experiments(status=Standing.COMPLETED)}):
-        best = ledger.best(task=task, prepared_key=key)
+        best = ledger.best(task=task, prepared_key=key, at_hand=lambda name: is_there(name, workspace))
         if best is not None:
             yield best.experiment_id, f"is the best {task} on {best.dataset} {key}"
 

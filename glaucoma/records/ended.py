@@ -17,12 +17,20 @@ from glaucoma.records.ledger import Ledger
 from glaucoma.records.remember import first_entry, remember
 from glaucoma.records.words import Standing
 from glaucoma.training.claims import claimed
-from glaucoma.training.experiment import Experiment, Status, create_experiment, list_experiments, remove_held
+from glaucoma.training.experiment import (
+    Experiment,
+    Metadata,
+    Status,
+    create_experiment,
+    list_experiments,
+    remove_held,
+)
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
 
 RUN_FILE = "run.json"
+_OWN_ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
 class TrainingRun(BaseModel):
@@ -61,12 +69,13 @@ def end_run(
 ) -> list[str]:
     """Writes the end of a run into all that it was training; gives a sentence for each experiment.
 
-    A run that was lost is written down where the metadata still say that it trains: an end that the training itself
-    wrote stays. A run that was cancelled is written down wherever no training has completed.
+    A run that was lost is written down where the training has no end of its own: one that it wrote itself stays. One
+    that was lost while it waited for its next attempt keeps its reason, and the ledger learns of it. A run that was
+    cancelled is written down wherever no training has completed.
     """
     lines = []
     for experiment, run in experiments_of_run(run_id, workspace):
-        if not cancelled and experiment.status is not Status.RUNNING:
+        if not cancelled and experiment.status in _OWN_ENDS:
             continue
         standing = end_training(
             experiment.spec,
@@ -110,11 +119,24 @@ def end_training(
             status = experiment.status
             if status not in (Status.COMPLETED, Status.FAILED, wanted):
                 experiment.set_status(wanted, reason)
+            elif status is wanted:
+                _say_why(experiment, reason)
             if cancelled and rollback and status is not Status.COMPLETED:
                 remove_held(experiment)
         if cancelled and rollback and not experiment.folder.exists():
             reason = f"{reason}. All that it wrote was removed (rollback)"
         return _to_ledger(spec, experiment, workspace, Standing(wanted.value), reason, at)
+
+
+def _say_why(experiment: Experiment, reason: str) -> None:
+    """Puts the reason in place of one that is a bare name, such as that of the signal: the training knew no better."""
+
+    def change(metadata: Metadata) -> None:
+        last = metadata.history[-1]
+        if " " not in last.reason:
+            last.reason = reason
+
+    experiment.update(change)
 
 
 def _to_ledger(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -222,10 +222,17 @@ class Ledger:
         with self._session() as session:
             return [LedgerExperiment.model_validate(row) for row in session.scalars(query)]
 
-    def best(self, *, task: Task, prepared_key: str) -> LedgerExperiment | None:
-        """The completed experiment with the highest validation score; the earliest of equals; wildcats do not count."""
+    def best(
+        self, *, task: Task, prepared_key: str, at_hand: Callable[[str], bool] = lambda _: True
+    ) -> LedgerExperiment | None:
+        """The completed experiment with the highest validation score; the earliest of equals; wildcats do not count.
+
+        Args:
+            at_hand: Called with an experiment's id; False leaves it out, as the ledger keeps rows whose files are gone.
+        """
         done = self.experiments(task=task, prepared_key=prepared_key, status=Standing.COMPLETED)
         scored = [e for e in done if e.primary_score is not None and e.novelty is not Novelty.WILDCAT]
+        scored = [e for e in scored if at_hand(e.experiment_id)]
         return max(scored, key=lambda e: e.primary_score or 0.0, default=None)
 
     # --- looks at the test split

@@ -248,6 +248,11 @@ def open_experiment(name: str, workspace: Workspace) -> Experiment:
     )
 
 
+def is_there(name: str, workspace: Workspace) -> bool:
+    """False where the files of the experiment of that id were never made, or were removed."""
+    return Experiment(workspace.experiments / name).metadata_path.is_file()
+
+
 def list_experiments(workspace: Workspace) -> list[Experiment]:
     """All experiments of the workspace, by id."""
     return [Experiment(path.parent) for path in sorted(workspace.experiments.glob("*/metadata.json"))]

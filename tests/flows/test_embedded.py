@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from prefect.server.api import server
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.embedded import end_left_servers, mark_this_command
+from flows.embedded import end_left_servers, mark_this_command, shield_server
 
 Start = Callable[..., subprocess.Popen[bytes]]
 TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1"}
@@ -55,3 +57,13 @@ def test_only_a_temporary_server_whose_command_is_gone_is_ended(start: Start, th
         ended.wait(10)
         assert not psutil.pid_exists(ended.pid)
     assert all(psutil.Process(process.pid).is_running() and process.poll() is None for process in kept)
+
+
+def test_the_temporary_server_does_not_hear_the_ctrl_c_that_the_command_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "subprocess", subprocess)  # put back afterwards
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        shield_server()
+        process = server.SubprocessASGIServer(port=1)._run_uvicorn_command()
+    assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
+    process.wait(10)

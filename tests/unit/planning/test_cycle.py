@@ -17,6 +17,7 @@ from glaucoma.planning.settings import PlanSettings, RuleBrokenError
 from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, Split, StructureState, Task
+from glaucoma.training.experiment import create_experiment
 from glaucoma.training.settings import TrainSettings
 from glaucoma.workspace import Workspace
 
@@ -178,8 +179,9 @@ def test_after_a_completed_cycle_the_next_start_is_a_new_one_with_new_proposals(
     ledger: Ledger, workspace: Workspace, prepared: Path
 ) -> None:
     first = start(ledger, workspace, prepared)
-    for number, name in enumerate(ids(first)):
-        ledger.change(name, status=Standing.COMPLETED, primary_score=0.6 + 0.01 * number)
+    for number, proposal in enumerate(first.plan.proposals):
+        create_experiment(proposal.spec, workspace)
+        ledger.change(proposal.experiment_id, status=Standing.COMPLETED, primary_score=0.6 + 0.01 * number)
     ledger.end_cycle(first.plan.cycle_id, CycleStatus.COMPLETED, at=datetime.now(UTC))
     second = start(ledger, workspace, prepared)
     assert not second.resumed
@@ -189,6 +191,16 @@ def test_after_a_completed_cycle_the_next_start_is_a_new_one_with_new_proposals(
     best = {task: ledger.best(task=task, prepared_key=KEY) for task in Task}
     assert second.plan.incumbents == {task: entry.experiment_id for task, entry in best.items() if entry}
     assert set(second.plan.incumbents) == set(Task)
+
+
+def test_a_best_whose_files_are_gone_is_no_incumbent(ledger: Ledger, workspace: Workspace, prepared: Path) -> None:
+    first = start(ledger, workspace, prepared)
+    lesser, gone = [p for p in first.plan.proposals if p.spec.task is Task.CLASSIFICATION]
+    create_experiment(lesser.spec, workspace)
+    ledger.change(lesser.experiment_id, status=Standing.COMPLETED, primary_score=0.6)
+    ledger.change(gone.experiment_id, status=Standing.COMPLETED, primary_score=0.9)
+    ledger.end_cycle(first.plan.cycle_id, CycleStatus.COMPLETED, at=datetime.now(UTC))
+    assert start(ledger, workspace, prepared).plan.incumbents == {Task.CLASSIFICATION: lesser.experiment_id}
 
 
 def test_another_configuration_and_another_prepared_dataset_are_other_cycles(

@@ -22,7 +22,7 @@ from glaucoma.records.remember import remember as remember_experiment
 from glaucoma.records.words import CycleStatus, Novelty
 from glaucoma.schema import Split, Task
 from glaucoma.training.checkpoints import LAST, Checkpoints
-from glaucoma.training.experiment import Experiment, Status, create_experiment
+from glaucoma.training.experiment import Experiment, Status, create_experiment, remove_experiment
 from glaucoma.training.settings import TrainSettings
 from glaucoma.training.spec import ExperimentSpec, experiment_id, spec_from
 from glaucoma.workspace import Workspace
@@ -197,6 +197,16 @@ def test_what_is_wanted_stays_whatever_the_settings_say(
     plan = planned(workspace, ledger, max_age_days=0.5, keep_newest=1, max_total_gb=1e-9)
     assert kept.experiment_id not in plan
     assert plan
+
+
+def test_where_the_files_of_the_best_are_gone_the_best_of_what_is_there_stays(
+    make: Make, workspace: Workspace, ledger: Ledger
+) -> None:
+    remove_experiment(make(1, score=0.9), workspace)
+    second, third = make(2, score=0.8), make(3, score=0.7)
+    plan = planned(workspace, ledger, max_age_days=5)
+    assert third.experiment_id in plan
+    assert second.experiment_id not in plan
 
 
 def test_a_completed_cycle_needs_its_experiments_no_longer(make: Make, workspace: Workspace, ledger: Ledger) -> None:

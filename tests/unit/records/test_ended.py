@@ -90,11 +90,41 @@ def test_a_run_that_was_lost_leaves_its_training_interrupted_in_metadata_and_led
     assert end_run("another", workspace, cancelled=True, reason="x", at=NOW) == []
 
 
-@pytest.mark.parametrize("status", [Status.CANCELLED, Status.FAILED, Status.COMPLETED, Status.INTERRUPTED])
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.FAILED, Status.COMPLETED])
 def test_what_a_lost_run_had_written_itself_stays(workspace: Workspace, spec: ExperimentSpec, status: Status) -> None:
     experiment = began(spec, workspace, status)
     assert end_run(RUN, workspace, cancelled=False, reason="killed", at=NOW) == []
     assert experiment.status is status
+
+
+def test_a_run_that_was_lost_between_two_attempts_keeps_its_reason_and_the_ledger_learns_it(
+    workspace: Workspace, spec: ExperimentSpec
+) -> None:
+    experiment = began(spec, workspace, Status.INTERRUPTED)
+    end_run(RUN, workspace, cancelled=False, reason="killed", at=NOW)
+    assert experiment.metadata.history[-1].reason == "as the training said"
+    assert standing(spec, workspace) == (Standing.INTERRUPTED, "as the training said")
+
+
+def test_a_run_that_was_lost_before_its_first_attempt_leaves_its_experiment_interrupted(
+    workspace: Workspace, spec: ExperimentSpec
+) -> None:
+    note_run(spec, workspace, TrainingRun(run_id=RUN, execution=ExecutionSettings()))
+    end_run(RUN, workspace, cancelled=False, reason="killed", at=NOW)
+    assert standing(spec, workspace) == (Standing.INTERRUPTED, "killed")
+
+
+def test_a_cancel_that_the_training_knew_by_a_signals_name_alone_is_given_its_reason_once(
+    workspace: Workspace, spec: ExperimentSpec
+) -> None:
+    experiment = began(spec, workspace)
+    experiment.set_status(Status.CANCELLED, "TerminationSignal")
+    changes = len(experiment.metadata.history)
+    for reason in ("Cancelled (TerminationSignal)", "Cancelled in Prefect"):  # by the flow, then by its hook
+        end_run(RUN, workspace, cancelled=True, reason=reason, at=NOW)
+    assert len(experiment.metadata.history) == changes
+    assert experiment.metadata.history[-1].reason == "Cancelled (TerminationSignal)"
+    assert standing(spec, workspace) == (Standing.CANCELLED, "Cancelled (TerminationSignal)")
 
 
 @pytest.mark.parametrize("status", [Status.CREATED, Status.RUNNING, Status.INTERRUPTED, Status.CANCELLED])
