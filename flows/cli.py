@@ -34,8 +34,10 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 _UNKNOWN = "unknown_options"
 _SEE_HELP = "see --help for every setting"
 _FAILED_STATE = re.compile(
-    r'(?P<before>Finished in state \w+\("[^"]*?\bexception:? )(?P<kind>\w+): (?P<error>.*)"\)', re.DOTALL
+    r"""(?P<before>Finished in state \w+\((?P<quote>['"]).*?\bexception:? )(?P<kind>\w+): (?P<error>.*)(?P=quote)\)""",
+    re.DOTALL,
 )
+"""The engine writes a state's message as Python would: either quotation mark, and a line's end as two characters."""
 _SHORT_CHARACTERS = 100
 Show = Callable[[Any], None]
 
@@ -266,8 +268,8 @@ def _quiet_errors() -> None:
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, PrefectConsoleHandler) or type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_news)
-                if not isinstance(handler.formatter, _ShortStates):
-                    handler.setFormatter(_ShortStates(handler.formatter or logging.Formatter()))
+                if not isinstance(handler.formatter, ShortStates):
+                    handler.setFormatter(ShortStates(handler.formatter or logging.Formatter()))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -275,7 +277,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not isinstance(raised, ArcError)
 
 
-class _ShortStates(logging.Formatter):
+class ShortStates(logging.Formatter):
     """The console's formatter, with the engine's line on a failed run cut to the first sentence of an ARC error.
 
     A record is shared with the handler that sends it to the server, so it is never changed itself.
@@ -290,7 +292,8 @@ class _ShortStates(logging.Formatter):
         failed = _FAILED_STATE.match(message)
         if failed and failed["kind"] in _names_of_errors():
             record = copy.copy(record)
-            record.msg, record.args = f'{failed["before"]}{failed["kind"]}: {_first_sentence(failed["error"])}")', ()
+            short = f"{failed['kind']}: {_first_sentence(failed['error'])}{failed['quote']})"
+            record.msg, record.args = failed["before"] + short, ()
         return self._formatter.format(record)
 
 
@@ -299,5 +302,5 @@ def _names_of_errors(kind: type[ArcError] = ArcError) -> set[str]:
 
 
 def _first_sentence(text: str) -> str:
-    sentence = re.split(r"(?<=\.)\s|\n", text, maxsplit=1)[0]
+    sentence = re.split(r"(?<=\.)\s|\\n", text, maxsplit=1)[0]
     return textwrap.shorten(sentence, _SHORT_CHARACTERS, placeholder=" ..")
