@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -150,7 +150,7 @@ def _loop(place: Place, dataset: Path, way: Way, threads: int = 1) -> Candidate:
     return Candidate(way.name + (f", {threads} threads" if threads > 1 else ""), run, before)
 
 
-def _pack(files: list[IO[bytes]], made: Made) -> None:
+def _pack(files: Sequence[IO[bytes]], made: Made) -> None:
     for file, array in zip(files, made, strict=True):
         assert array.shape[:2] == (SIZE_PX, SIZE_PX)
         assert array.dtype == np.uint8

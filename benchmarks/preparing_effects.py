@@ -3,7 +3,8 @@
 `python -m benchmarks.preparing_effects PHOTOGRAPH..` prints the table of docs/reference/preprocessing.md. Contrast is
 the local standard deviation (Gaussian, sigma 4 px) of green, its median over the field: vessels and the disc's edge.
 Noise is Immerkaer's estimate (Computer Vision and Image Understanding 64, 1996). Both are in grey levels of 255, as is
-the mean difference of green from the default chain's. Time is that of the steps without reading and writing.
+the mean difference of green from the default chain's. Time is processor time of one thread, of the steps without
+reading and writing.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ def measure(paths: list[Path]) -> None:
     for _ in range(_ROUNDS):
         for name, steps in CHAINS.items():
             settings = PreprocessSettings(steps=steps)
-            start = time.perf_counter()
+            start = time.process_time()
             made[name] = [run_chain(one, find_field(one), settings, no_disc) for one in photographs]
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     default = next(iter(CHAINS))
     print(f"{len(paths)} photographs\n{'chain':<28} contrast  noise  difference   time")
     for name, results in made.items():

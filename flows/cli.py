@@ -7,10 +7,12 @@ logs are on stderr, always.
 from __future__ import annotations
 
 import argparse
+import copy
 import difflib
 import json
 import logging
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,12 @@ from glaucoma.settings import PresetSettings, is_by_preset
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 _UNKNOWN = "unknown_options"
 _SEE_HELP = "see --help for every setting"
+_FAILED_STATE = re.compile(
+    r"""(?P<before>Finished in state \w+\((?P<quote>['"]).*?\bexception:? )(?P<kind>\w+): (?P<error>.*)(?P=quote)\)""",
+    re.DOTALL,
+)
+"""The engine writes a state's message as Python would: either quotation mark, and a line's end as two characters."""
+_SHORT_CHARACTERS = 100
 Show = Callable[[Any], None]
 
 
@@ -63,7 +71,7 @@ def main(
         config, as_json = parse(config_type, sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         return _complain(error)
-    _quiet_tracebacks()
+    _quiet_errors()
     end_left_servers()
     mark_this_command()
     shield_server()
@@ -247,10 +255,11 @@ def _complain(error: BaseException) -> int:
     return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 
-def _quiet_tracebacks() -> None:
-    """Keeps the engine's tracebacks of errors that ARC raises on purpose off the terminal; the UI's logs keep them.
+def _quiet_errors() -> None:
+    """Keeps the engine's own words about errors that ARC raises on purpose short on the terminal, and drops tracebacks.
 
-    Such an error is said once, at the end, in one sentence.
+    Such an error is said in full once: at the end, or in the log of the flow that goes on without the failed part. The
+    UI's logs and states keep all of it.
     """
     from prefect.logging.handlers import PrefectConsoleHandler
 
@@ -260,8 +269,39 @@ def _quiet_tracebacks() -> None:
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, PrefectConsoleHandler) or type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_news)
+                if not isinstance(handler.formatter, ShortStates):
+                    handler.setFormatter(ShortStates(handler.formatter or logging.Formatter()))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     raised = record.exc_info[1] if record.exc_info else None
     return not isinstance(raised, ArcError)
+
+
+class ShortStates(logging.Formatter):
+    """The console's formatter, with the engine's line on a failed run cut to the first sentence of an ARC error.
+
+    A record is shared with the handler that sends it to the server, so it is never changed itself.
+    """
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        failed = _FAILED_STATE.match(message)
+        if failed and failed["kind"] in _names_of_errors():
+            record = copy.copy(record)
+            short = f"{failed['kind']}: {_first_sentence(failed['error'])}{failed['quote']})"
+            record.msg, record.args = failed["before"] + short, ()
+        return self._formatter.format(record)
+
+
+def _names_of_errors(kind: type[ArcError] = ArcError) -> set[str]:
+    return {kind.__name__}.union(*map(_names_of_errors, kind.__subclasses__()))
+
+
+def _first_sentence(text: str) -> str:
+    sentence = re.split(r"(?<=\.)\s|\\n", text, maxsplit=1)[0]
+    return textwrap.shorten(sentence, _SHORT_CHARACTERS, placeholder=" ..")

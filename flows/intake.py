@@ -9,7 +9,7 @@ from prefect import flow
 from flows.cli import main
 from flows.configs import IntakeConfig
 from flows.drift import drift_against_reference, require_reference
-from flows.resolve import remote_of, workspace_of
+from flows.resolve import kept_in_its_block, remote_of, workspace_of
 from flows.results import IntakeResult, StageResult
 from tasks import normalize, preprocess, register, unpack, validate
 
@@ -18,7 +18,7 @@ from tasks import normalize, preprocess, register, unpack, validate
 def intake(config: IntakeConfig) -> IntakeResult:
     """Unpack, normalize, preprocess and register, each validated; what is there already is not made again."""
     workspace, name = workspace_of(config), config.name
-    remote = remote_of(config.registry)
+    remote_of(config.registry)  # a block that is missing is told before any work
     require_reference(workspace, config.drift)
     unpacked = unpack.unpack(config.archive, workspace, config.unpack)
     dataset = normalize.normalize(unpacked, name, workspace, config.normalize)
@@ -28,7 +28,8 @@ def intake(config: IntakeConfig) -> IntakeResult:
     compared = drift_against_reference(validated, dataset.key, name, workspace, config.drift)
     prepared = preprocess.preprocess(dataset.folder, name, workspace, config.preprocess)
     checked = validate.validate_prepared(prepared.folder, name, workspace, config.validation)
-    entry = register.register(dataset.folder, prepared.folder, name, workspace, config.registry, remote)
+    kept = kept_in_its_block(workspace, name, dataset.key, prepared.key, config.registry)
+    entry = register.register(dataset.folder, prepared.folder, name, workspace, kept, remote_of(kept))
     done = (unpacked, dataset, raw, validated, compared, prepared, checked)
     return IntakeResult(
         name=name,

@@ -19,7 +19,8 @@ def register(config: RegisterConfig) -> Registration:
     workspace = workspace_of(config)
     dataset = dataset_folder(workspace, config.name, config.dataset)
     prepared = prepared_from(workspace, config.name, dataset, config.prepared)
-    settings = kept_in_its_block(workspace, config.name, dataset.name, config.registry)
+    key = prepared.name if prepared else None
+    settings = kept_in_its_block(workspace, config.name, dataset.name, key, config.registry)
     entry: Registration = stage.register(dataset, prepared, config.name, workspace, settings, remote_of(settings))
     return entry
 

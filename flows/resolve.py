@@ -9,7 +9,7 @@ from blocks.dvc_remote import remote_in_block
 from blocks.tracking import account_in_block
 from blocks.workspace import default_workspace_path
 from flows.configs import FlowConfig
-from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration
+from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration, read_registry
 from glaucoma.datasets.remote import Remote
 from glaucoma.errors import IntegrityError, NotFoundError
 from glaucoma.provenance import StageOutput, digest, read_record
@@ -83,11 +83,28 @@ def remote_of(settings: RemoteSettings) -> Remote | None:
     return Remote(settings.remote_url) if settings.remote_url else None
 
 
-def kept_in_its_block(workspace: Workspace, name: str, version: str, settings: RegisterSettings) -> RegisterSettings:
-    """The settings, with the block that the version was registered with where it is to be pushed there again."""
-    if not settings.push_again or settings.remote_url or settings.remote_block:
+def kept_in_its_block(
+    workspace: Workspace, name: str, version: str, prepared: str | None, settings: RegisterSettings
+) -> RegisterSettings:
+    """The settings; where they name no remote and there is something to push, with the one that the version lies in.
+
+    That is the block or address of the version's newest entry that was pushed: a new prepared form goes where the
+    dataset is. A version that is new, or was never pushed, has none, and what is registered already needs none.
+
+    Args:
+        prepared: Key of the prepared form that is to be registered with the version.
+
+    Raises:
+        NotFoundError: The version is to be pushed again and was never registered.
+    """
+    if not settings.push or settings.remote_url or settings.remote_block:
         return settings
-    entry = find_registration(name, version, workspace)
+    if settings.push_again:
+        find_registration(name, version, workspace)
+    entries = [one for one in read_registry(workspace).get(name, []) if one.version == version and one.remote]
+    if not entries or (not settings.push_again and any(one.prepared_key == prepared for one in entries)):
+        return settings
+    entry = entries[-1]
     named = {"remote_block": entry.remote_block} if entry.remote_block else {"remote_url": entry.remote}
     return settings.model_copy(update=named)
 

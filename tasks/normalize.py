@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from glaucoma.datasets.normalize import normalize as normalize_dataset
+from glaucoma.datasets.not_understood import sentences
 from tasks.judge import show_suspects
 from tasks.stage import ProgressArtifact, artifact_key, finished, shown_if_possible, stage_task
 
@@ -31,11 +32,15 @@ def normalize(unpacked: StageOutput, name: str, workspace: Workspace, settings: 
         get_run_logger().warning("Set aside %s: %s", image["source"], image["reason"])
     if (more := len(details["set_aside"]) - _LOGGED) > 0:
         get_run_logger().warning("Set aside %d more: see set_aside in %s", more, output.folder / "dataset.json")
+    said = f"**{name}** version `{output.key}`, layout {details['layout']}: images by split and label"
+    lost = sentences(details["not_understood"])
+    for sentence in lost:
+        get_run_logger().warning("%s", sentence)
     with shown_if_possible():
         create_table_artifact(
             table=[{"split": split, **labels} for split, labels in details["counts_by_split"].items()],
             key=artifact_key("dataset", name),
-            description=f"**{name}** version `{output.key}`, layout {details['layout']}: images by split and label",
+            description="\n\n".join([said, *lost]),
         )
     show_suspects(name, output)
     images, patients = output.record.counts["images"], output.record.counts["patients"]

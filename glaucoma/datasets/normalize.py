@@ -18,6 +18,7 @@ from glaucoma.datasets.layouts.base import Layout, LeavesOut, SourceImage
 from glaucoma.datasets.layouts.mapped import NAME as MAPPED
 from glaucoma.datasets.layouts.mapping import LayoutMapping, read_mapping
 from glaucoma.datasets.manifest import MANIFEST_NAME, write_manifest
+from glaucoma.datasets.not_understood import count_not_understood
 from glaucoma.datasets.pair_judgements import Judged, judgements_sha256, read_judgements, write_judged
 from glaucoma.datasets.published import compared_with_published
 from glaucoma.datasets.recognition import choose_layout
@@ -55,10 +56,10 @@ def normalize(
 
     Returns:
         Details: `name`, `layout`, `layout_evidence`, `set_aside`, `counts_by_label`, `counts_by_split`, `labels` (the
-        source's words -> label -> images), `grouping`, `conflicting_labels`, `left_out` (by `max_images`),
-        `manifest_sha256`, `synthetic`, those of `write_suspects`, and for a public dataset `published_counts` and
-        `stated_vertical_cdr_check`. Counts: `images`, `patients` (named by the source), `groups`, `with_mask`,
-        `set_aside`.
+        source's words -> label -> images), `grouping`, `conflicting_labels`, `not_understood` (column -> the
+        source's words that gave no value), `left_out` (by `max_images`), `manifest_sha256`, `synthetic`, those of
+        `write_suspects`, and for a public dataset `published_counts` and `stated_vertical_cdr_check`.
+        Counts: `images`, `patients` (named by the source), `groups`, `with_mask`, `set_aside`.
 
     Raises:
         LayoutError: The files follow no known layout, or several.
@@ -136,6 +137,8 @@ def _build(
     write_manifest(staging / MANIFEST_NAME, manifest)
     details = details_of(intake, grouping, splits)
     details |= compared_with_published(layout, taken)
+    read = [one.source for one in taken]
+    details["not_understood"] = count_not_understood(read, labels_were_mapped=mapping is not None)
     details |= write_suspects(staging, name, manifest, grouping)
     details |= {
         "name": name,

@@ -58,8 +58,8 @@ def given_splits_leak(
             first, second = sorted([image_id, other])
             pairs.setdefault((first, second), why)
     remedy = (
-        "take the repeated photographs out, say with the flow judge which of them only look alike, or set "
-        "split.keep_given to false to split anew"
+        "set split.keep_given to false to split anew by patient (--no-normalize.split.keep-given at the command line); "
+        "or take the repeated photographs out, or say with the flow judge which of them only look alike"
     )
     if not pairs:  # nobody said what links them
         return cut_groups(cut, remedy)

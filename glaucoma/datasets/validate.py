@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from glaucoma.datasets import not_understood
 from glaucoma.datasets.comparison import Comparison, Limits, compare
 from glaucoma.datasets.confounding import Association, associations
 from glaucoma.datasets.expectations import SPLIT_AND_LABEL, dataset_rules
@@ -98,6 +99,9 @@ def _build(
     comparisons = _compare_groups(table, settings)
     confounders = associations(table, _limits(settings), min_association=settings.min_association)
     findings += [_of_comparison(one) for one in comparisons] + [_of_association(one) for one in confounders]
+    made = read_record(dataset / "dataset.json").details
+    if "not_understood" in made:  # a merged dataset has no tables of its own
+        findings += not_understood.findings(made["not_understood"])
     details = summary(Target.NORMALIZED, findings, len(rules)) | {
         "comparisons": [one.model_dump() for one in comparisons],
         "associations": [one.model_dump() for one in confounders],

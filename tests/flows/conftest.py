@@ -18,7 +18,7 @@ from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
 
 @pytest.fixture(scope="session", autouse=True)
 def _prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=90):
+    with prefect_test_harness(server_startup_timeout=300):
         yield
 
 

@@ -175,12 +175,14 @@ def a_folder(folder: Path) -> Path:
 
 
 def told(ended: Ended, *words: str, code: int = BAD_INPUT) -> None:
-    """The run ended with `code`, no traceback, and one line at the end that holds the words and what to do."""
+    """The run ended with `code`, no traceback, and one line at the end that holds the words and what to do, once."""
     assert ended.code == code
     assert "Traceback" not in ended.said + ended.out
     assert ended.out == ""
     assert ended.last.startswith("Bad input: " if code == BAD_INPUT else "Failed: ")
     assert "Remedy: " in ended.last
+    assert ended.said.count("Remedy: ") == 1, "said in full once; the engine's own lines are short"
+    assert "Finished in state Failed(" in ended.said or "Beginning flow run" not in ended.said
     for word in words:
         assert word in ended.last
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from prefect.states import Failed
 
 from flows import configs
-from flows.cli import BAD_INPUT, DONE, main, parse
+from flows.cli import BAD_INPUT, DONE, ShortStates, main, parse
 from flows.configs import (
     FlowConfig,
     IntakeConfig,
@@ -21,8 +23,9 @@ from flows.configs import (
 )
 from flows.research_cycle import research_cycle
 from flows.unpack import unpack
+from glaucoma.datasets.split_errors import given_splits_leak
 from glaucoma.errors import InputError
-from glaucoma.schema import Preset
+from glaucoma.schema import Preset, Split
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +145,34 @@ def test_a_form_hides_no_word_and_overrides_no_preset(config: type[FlowConfig]) 
             assert "<" not in field.get("description", ""), f"{name}: a form takes <..> for a tag and hides it"
             assert not ("presets" in field and field.get("type") == "boolean"), f"{name}: a form would send off"
             assert "presets" not in field or field.get("default") is None, name
+
+
+def test_the_option_that_a_leaks_error_names_splits_anew() -> None:
+    said = str(given_splits_leak({"p": {"train": "a", "test": "b"}}, "ab", "pp", [Split.TRAIN, Split.TEST], []))
+    (option,) = re.findall(r"--no-[\w.-]+", said)
+    config, _ = parse(configs.NormalizeConfig, ["--name", "eyes", option])
+    assert not config.normalize.split.keep_given
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Task run encountered an exception LayoutError: It's no 'a'.\n b. Remedy: c.", "LayoutError: It's no 'a'."),
+        (
+            "Flow run encountered an exception: ArchiveError: a.zip is empty. Remedy: 5 %s.",
+            "ArchiveError: a.zip is empty.",
+        ),
+        ("Task run encountered an exception ValueError: not ours. Remedy: c.", "ValueError: not ours. Remedy: c."),
+    ],
+)
+def test_the_engines_line_on_an_error_of_arc_is_short_on_the_terminal_alone(said: str, shown: str) -> None:
+    line = f"Finished in state {Failed(message=said)}"
+    record = logging.LogRecord("prefect", logging.ERROR, "", 0, line, (), None)
+    short = ShortStates(logging.Formatter("%(message)s")).format(record)
+    assert (
+        short == f"Finished in state {Failed(message=said[: said.index('Error: ')].rpartition(' ')[0] + ' ' + shown)}"
+    )
+    assert record.getMessage() == line, "the same record goes to the server"
 
 
 def test_json_is_one_object_on_stdout(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from flows.cli import BAD_INPUT, DONE, main
 from flows.configs import IntakeConfig, MergeConfig, NormalizeConfig, UnpackConfig
@@ -63,6 +65,13 @@ def test_an_unknown_layout_ends_with_what_was_seen_and_the_mapping_to_write(
     assert main(intake, IntakeConfig, arguments=arguments) == BAD_INPUT
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("Bad input: The files follow no known layout.")
+    with get_client(sync_client=True) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=["intake-clinic"]))
+        (run,) = client.read_flow_runs(flow_run_filter=named)
+    assert run.state is not None
+    assert "labels: {GON: unknown, HC: unknown}" in str(run.state.message), (
+        "the terminal's log is short, the UI's is not"
+    )
     assert "--normalize.mapping" in last
     assert "labels: {GON: unknown, HC: unknown}" in last
 

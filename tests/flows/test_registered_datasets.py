@@ -166,6 +166,24 @@ def test_a_version_remembers_its_block_and_is_restored_through_it(
     assert run(check_dataset, CheckDatasetConfig, "--name", "eyes", "--place", "both")[0] == DONE
 
 
+def test_a_new_prepared_form_goes_where_its_dataset_is_kept(
+    run: Callable[..., tuple[int, str, str]], workspace: Workspace, tmp_path: Path
+) -> None:
+    saved(DvcRemote(url=str(tmp_path / "remote")), "shelf")
+    away = workspace.prepared("eyes").rename(tmp_path / "prepared-later")
+    options = ["--name", "eyes", "--dataset", OLD, "--json"]
+    code, out, _ = run(register, RegisterConfig, *options, "--registry.remote-block", "shelf")
+    assert (code, json.loads(out)["prepared_key"]) == (DONE, None)
+    away.rename(workspace.prepared("eyes"))
+    code, out, _ = run(register, RegisterConfig, *options)
+    entry = json.loads(out)
+    assert (code, entry["prepared_key"], entry["remote_block"]) == (DONE, PREPARED, "shelf")
+    assert entry["remote"] == str(tmp_path / "remote")
+    assert not (workspace.root / "dvc-remote").exists()
+    run(register, RegisterConfig, "--name", "eyes", "--dataset", NEW, "--json")
+    assert (workspace.root / "dvc-remote").is_dir(), "a version that lies nowhere yet"
+
+
 def test_a_block_that_is_not_there_is_told_before_any_work(run: Callable[..., tuple[int, str, str]]) -> None:
     code, _, last = run(register, RegisterConfig, "--name", "eyes", "--registry.remote-block", "none-such")
     assert code == BAD_INPUT

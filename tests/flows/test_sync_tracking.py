@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -14,8 +14,7 @@ from pydantic import SecretStr
 
 from blocks.tracking import WandbAccount, account_in_block
 from flows.cli import BAD_INPUT, DONE, FAILED, main
-from flows.configs import IntakeConfig, SyncTrackingConfig, TrainConfig
-from flows.intake import intake
+from flows.configs import SyncTrackingConfig, TrainConfig
 from flows.sync_tracking import sync_tracking
 from flows.train import train
 from glaucoma.errors import NotFoundError
@@ -26,16 +25,15 @@ from glaucoma.workspace import Workspace
 SECRET = "Zk9" * 15  # of nothing
 NOBODY = "http://127.0.0.1:9"
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for an intake and a training
+pytestmark = pytest.mark.timeout(900)  # the first test waits for a training
 
 
 @pytest.fixture(scope="module")
-def trained(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def trained(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with one experiment, tracked offline by the flow `train`."""
     workspace = Workspace.at(tmp_path_factory.mktemp("tracked") / "ws")
-    shared = ["--name", "eyes", "--preset", "smoke", "--workspace", str(workspace.root)]
-    size = ["--preprocess.image-size-px", "64"]
-    assert main(intake, IntakeConfig, arguments=["--archive", str(archives / "folders.zip"), *size, *shared]) == DONE
+    tiny.make_prepared(workspace.root)
+    shared = ["--name", tiny.DATASET, "--preset", "smoke", "--workspace", str(workspace.root)]
     small = ["--train.classifier", "small_cnn", "--train.input-px", "32", "--train.epochs", "2"]
     tracking = ["--train.execution.device", "cpu", "--train.execution.tracking.kind", "wandb"]
     assert main(train, TrainConfig, arguments=[*small, *tracking, *shared]) == DONE
@@ -108,7 +106,7 @@ def test_a_training_that_goes_online_without_its_block_ends_before_it_begins(
     trained: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiments = sorted(trained.experiments.iterdir())
-    arguments = ["--name", "eyes", "--preset", "smoke", "--workspace", str(trained.root), "--train.seed", "7"]
+    arguments = ["--name", "tiny", "--preset", "smoke", "--workspace", str(trained.root), "--train.seed", "7"]
     tracking = [f"--train.execution.tracking.{one}" for one in ("kind=wandb", "mode=online", "account-block=none")]
     assert main(train, TrainConfig, arguments=[*arguments, *tracking]) == BAD_INPUT
     assert "wandb-account/none" in capsys.readouterr().err
@@ -124,6 +122,6 @@ def test_the_flows_first_task_refuses_a_tracker_that_is_not_installed(
     monkeypatch.setattr(
         tracker.importlib.util, "find_spec", lambda name, *more: None if name == "mlflow" else find(name, *more)
     )
-    arguments = ["--name", "eyes", "--preset", "smoke", "--workspace", str(trained.root), "--train.seed", "8"]
+    arguments = ["--name", "tiny", "--preset", "smoke", "--workspace", str(trained.root), "--train.seed", "8"]
     assert main(train, TrainConfig, arguments=[*arguments, "--train.execution.tracking.kind", "mlflow"]) == BAD_INPUT
     assert "arc-glaucoma[mlflow]" in capsys.readouterr().err

@@ -39,17 +39,21 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """An environment with a Prefect home, a workspace and a port of its own; no server is named in it."""
+    return _environment(tmp_path)
+
+
+def _environment(folder: Path) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "ARC_", "PYTEST_"))}
     return {
         **kept,
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "ARC_WORKSPACE": str(tmp_path / "workspace"),
+        "ARC_WORKSPACE": str(folder / "workspace"),
     }
 
 
@@ -94,8 +98,10 @@ class Installation:
         )
 
 
-@pytest.fixture
-def installation(environment: dict[str, str], project: Path, tmp_path: Path) -> Iterator[Installation]:
+@pytest.fixture(scope="module")
+def installation(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One for all tests of a module: to start and stop a server and its workers takes longer than most tests."""
+    environment = _environment(tmp_path_factory.mktemp("installation"))
     api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
     made = Installation(api, environment, project, Path(environment["ARC_WORKSPACE"]))
     up = made.local("up")

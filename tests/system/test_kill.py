@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
 def command(archive: Path) -> list[str]:
-    options = "--name eyes --preset smoke --json --train.classifier small_cnn --train.input-px 32 --train.epochs 400"
+    options = "--name eyes --preset smoke --json --train.classifier small_cnn --train.input-px 32 --train.epochs 150"
     options += " --train.batch-size 8 --train.execution.device cpu --preprocess.image-size-px 64"
     options += " --evaluate.replicates 100 --explain.max-images 4 --explain.overlays 2"
     return [sys.executable, "-m", "flows.research_cycle", "--archive", str(archive), *options.split()]

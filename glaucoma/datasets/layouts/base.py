@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from glaucoma.datasets.masks import CanonicalMask
 from glaucoma.datasets.tree import Tree
-from glaucoma.schema import Eye, Label, SourcePart, Split
+from glaucoma.schema import Column, Eye, Label, SourcePart, Split
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class SourceImage:
         age_years: Age at the photograph.
         iop_mmhg: Intraocular pressure.
         stated_quality: The source's word or score for the image's quality.
+        unused_numbers: What stands where a number should, by column, and could not be taken for it.
     """
 
     source: PurePosixPath
@@ -62,6 +63,7 @@ class SourceImage:
     age_years: float | None = None
     iop_mmhg: float | None = None
     stated_quality: str = ""
+    unused_numbers: tuple[tuple[Column, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 
 from glaucoma.datasets.layouts.base import Published, SourceImage
 from glaucoma.datasets.layouts.sheets import number_in, readable_sheets, records
+from glaucoma.datasets.layouts.stated import number_of, says_nothing, unused
 from glaucoma.datasets.layouts.words import eye_of
 from glaucoma.datasets.tree import Tree, stem_key
-from glaucoma.schema import Label
+from glaucoma.schema import Column, Label
 
 _NAME = re.compile(r"^(?P<subject>\d+)_(?P<eye>OD|OS)_(?P<visit>\d+)$", re.IGNORECASE)
 _HEADINGS = ("subjectnumber", "laterality", "iop")
@@ -28,6 +29,7 @@ class _Visit:
     iop_mmhg: float | None
     camera: str
     category: str
+    unused_numbers: tuple[tuple[Column, str], ...]
 
 
 class Grape:
@@ -77,6 +79,7 @@ def _image(path: PurePosixPath, visit: _Visit | None) -> SourceImage:
         site=visit.camera if visit else "",
         age_years=visit.age_years if visit else None,
         iop_mmhg=visit.iop_mmhg if visit else None,
+        unused_numbers=visit.unused_numbers if visit else (),
     )
 
 
@@ -89,17 +92,19 @@ def _photographs(tree: Tree) -> list[PurePosixPath]:
 def _visits(tree: Tree) -> dict[str, _Visit]:
     """Photograph's name -> its visit. The follow-up sheet counts years from the baseline, where the age stands."""
     rows = [row for sheet in readable_sheets(tree) for row in records(sheet, _HEADINGS)]
-    ages = {_subject(row): age for row in rows if (age := number_in(row.get("age", ""), 0, 130)) is not None}
+    ages = {_subject(row): age for row in rows if not says_nothing(age := row.get("age", ""))}
     kinds = {_eye_key(row): row["categoryofglaucoma"] for row in rows if row.get("categoryofglaucoma")}
     visits = {}
     for row in rows:
         if name := _photograph(row):
-            age, years = ages.get(_subject(row)), number_in(row.get("intervalyears", ""), 0, 130)
+            stated_age, pressure = ages.get(_subject(row), ""), row.get("iop", "")
+            age, years = number_of(Column.AGE_YEARS, stated_age), number_in(row.get("intervalyears", ""), 0, 130)
             visits[name] = _Visit(
                 age_years=None if age is None else round(age + (years or 0.0), 2),
-                iop_mmhg=number_in(row.get("iop", ""), 0, 100),
+                iop_mmhg=number_of(Column.IOP_MMHG, pressure),
                 camera=row.get("camera", ""),
                 category=kinds.get(_eye_key(row), ""),
+                unused_numbers=unused(Column.AGE_YEARS, stated_age) + unused(Column.IOP_MMHG, pressure),
             )
     return visits
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from glaucoma.datasets.layouts.base import SourceImage, SourceMask
 from glaucoma.datasets.layouts.mask_pairs import masks_of, photographs_in
 from glaucoma.datasets.layouts.paths import class_of, split_in
-from glaucoma.datasets.layouts.sheets import number_in
+from glaucoma.datasets.layouts.stated import stated_numbers
 from glaucoma.datasets.layouts.tables import IDENTIFYING, LabelTable, read_tables
 from glaucoma.datasets.layouts.words import eye_of, label_of, patient_and_eye, split_of
 from glaucoma.datasets.tree import Tree
@@ -80,10 +80,8 @@ def _image(path: PurePosixPath, mask: SourceMask | None, tables: Sequence[LabelT
         split=split_of(said[Column.SPLIT]) if Column.SPLIT in said else split_in(path),
         mask=mask,
         patient_from_name=bool(patient) and Column.PATIENT_ID not in said,
-        stated_vertical_cdr=number_in(said.get(Column.STATED_VERTICAL_CDR, ""), 0, 1),
-        age_years=number_in(said.get(Column.AGE_YEARS, ""), 0, 130),
-        iop_mmhg=number_in(said.get(Column.IOP_MMHG, ""), 0, 100),
         stated_quality=said.get(Column.STATED_QUALITY, ""),
+        **stated_numbers(said),
     )
 
 

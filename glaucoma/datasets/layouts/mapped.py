@@ -12,7 +12,7 @@ from glaucoma.datasets.layouts.mapped_masks import MappedMasks
 from glaucoma.datasets.layouts.mapped_table import MappedTable
 from glaucoma.datasets.layouts.mapping import HOW_TO, PLACES, LayoutMapping
 from glaucoma.datasets.layouts.patterns import Pattern, accept_known
-from glaucoma.datasets.layouts.sheets import number_in
+from glaucoma.datasets.layouts.stated import stated_numbers
 from glaucoma.datasets.layouts.words import eye_of, label_of, split_of
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import LayoutError
@@ -133,10 +133,8 @@ class Mapped:
             mask=mask,
             part=self._mapping.stereo_half,
             origin=self._mapping.origin,
-            stated_vertical_cdr=number_in(said.get(Column.STATED_VERTICAL_CDR, ""), 0, 1),
-            age_years=number_in(said.get(Column.AGE_YEARS, ""), 0, 130),
-            iop_mmhg=number_in(said.get(Column.IOP_MMHG, ""), 0, 100),
             stated_quality=said.get(Column.STATED_QUALITY, ""),
+            **stated_numbers(said),
         )
 
 

@@ -6,12 +6,12 @@ from pathlib import PurePosixPath
 
 from glaucoma.datasets.layouts.base import Published, SourceImage, SourceMask
 from glaucoma.datasets.layouts.lookup import below_folder, by_image, by_stem, in_folder, rows_with
-from glaucoma.datasets.layouts.sheets import number_in
+from glaucoma.datasets.layouts.stated import stated_numbers
 from glaucoma.datasets.layouts.words import eye_of, label_of
 from glaucoma.datasets.masks import CanonicalMask, canonical, read_grey
 from glaucoma.datasets.matlab import read_mask
 from glaucoma.datasets.tree import Tree, stem_key
-from glaucoma.schema import Label, Split
+from glaucoma.schema import Column, Label, Split
 
 PUBLISHED = Published(650, {Label.NORMAL: 482, Label.GLAUCOMA: 168})
 
@@ -76,7 +76,7 @@ def _image(path: PurePosixPath, row: dict[str, str], mask: SourceMask | None) ->
         site="ORIGA",
         split=_SETS.get(row.get("set", "").casefold()),
         mask=mask,
-        stated_vertical_cdr=number_in(row.get("expcdr", ""), 0.0, 1.0),
+        **stated_numbers({Column.STATED_VERTICAL_CDR: row.get("expcdr", "")}),
     )
 
 

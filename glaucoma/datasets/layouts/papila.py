@@ -10,11 +10,12 @@ from glaucoma.datasets.contours import CENTRE_AT_0, rasterise, read_points
 from glaucoma.datasets.fusion import Marked, between
 from glaucoma.datasets.layouts.base import Published, SourceImage, SourceMask
 from glaucoma.datasets.layouts.lookup import size_of
-from glaucoma.datasets.layouts.sheets import Rows, heading_key, number_in, sheets_of
+from glaucoma.datasets.layouts.sheets import Rows, heading_key, sheets_of
+from glaucoma.datasets.layouts.stated import number_of, unused
 from glaucoma.datasets.masks import CanonicalMask, from_parts
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import DatasetError
-from glaucoma.schema import Eye, Label
+from glaucoma.schema import Column, Eye, Label
 
 PUBLISHED = Published(488, {Label.NORMAL: 333, Label.GLAUCOMA: 87, Label.SUSPECT: 68})
 
@@ -25,7 +26,6 @@ _TABLE = re.compile(r"^patient_data_(?P<eye>od|os)$", re.IGNORECASE)
 _PATIENT = re.compile(r"^#?(?P<number>\d{1,4})$")
 _DIAGNOSES = {"0": Label.NORMAL, "1": Label.GLAUCOMA, "2": Label.SUSPECT}
 _PRESSURES = ("pneumatic", "perkins")
-_OLDEST_YEARS, _HIGHEST_MMHG = 120.0, 100.0
 _SHARE = 0.9
 """A stray picture or two make it no other dataset; they are set aside by name."""
 
@@ -76,7 +76,9 @@ def _image(
     assert match is not None  # noqa: S101 - only such names come here
     eye = Eye(match["eye"].upper())
     row = clinical.get((int(match["patient"]), eye), {})
-    stated = row.get("diagnosis", "")
+    stated, age = row.get("diagnosis", ""), row.get("age", "")
+    pressures = [row.get(name, "") for name in _PRESSURES]
+    measured = [value for cell in pressures if (value := number_of(Column.IOP_MMHG, cell))]  # 0 is no pressure
     return SourceImage(
         path,
         label=_DIAGNOSES.get(stated, Label.UNKNOWN),
@@ -85,14 +87,10 @@ def _image(
         eye=eye,
         site="PAPILA",
         mask=_mask(tree, path, contours) if "disc" in contours else None,
-        age_years=number_in(row.get("age", ""), 0.0, _OLDEST_YEARS),
-        iop_mmhg=_pressure(row),
+        age_years=number_of(Column.AGE_YEARS, age),
+        iop_mmhg=sum(measured) / len(measured) if measured else None,
+        unused_numbers=unused(Column.AGE_YEARS, age) + unused(Column.IOP_MMHG, *pressures),
     )
-
-
-def _pressure(row: Mapping[str, str]) -> float | None:
-    measured = [value for name in _PRESSURES if (value := number_in(row.get(name, ""), 1.0, _HIGHEST_MMHG)) is not None]
-    return sum(measured) / len(measured) if measured else None
 
 
 def _clinical(tree: Tree) -> dict[tuple[int, Eye], dict[str, str]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from glaucoma.datasets.layouts.base import SourceImage, SourceMask
-from glaucoma.datasets.layouts.sheets import number_in, readable_sheets, records
+from glaucoma.datasets.layouts.sheets import readable_sheets, records
+from glaucoma.datasets.layouts.stated import stated_numbers
 from glaucoma.datasets.layouts.two_files import disc_and_cup
 from glaucoma.datasets.layouts.words import eye_of, patient_and_eye
 from glaucoma.datasets.tree import Tree, stem_key
-from glaucoma.schema import Eye, Label
+from glaucoma.schema import Column, Eye, Label
 
 _HEADINGS = ("names", "types", "fundus", "fundusodseg", "fundusocseg")
 _PHOTOGRAPHS, _DISCS, _CUPS = "full-fundus", "optic-disc", "optic-cup"
@@ -74,8 +75,7 @@ def _image(path: PurePosixPath, row: Mapping[str, str], mask: SourceMask | None)
         patient_from_name=from_name,
         origin=origin,
         original_name=original,
-        age_years=number_in(row.get("age", ""), 0, 130),
-        iop_mmhg=number_in(row.get("iop", ""), 0, 100),
+        **stated_numbers({Column.AGE_YEARS: row.get("age", ""), Column.IOP_MMHG: row.get("iop", "")}),
     )
 
 

@@ -15,6 +15,7 @@ from glaucoma.datasets.layouts.base import SourceImage, SourceMask
 from glaucoma.datasets.manifest import read_manifest
 from glaucoma.datasets.masks import CanonicalMask, from_parts, read_grey
 from glaucoma.datasets.normalize import normalize
+from glaucoma.datasets.not_understood import sentences
 from glaucoma.datasets.settings import NormalizeSettings
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import (
@@ -55,6 +56,24 @@ def with_masks(photo: Photo, mask_file: Photo) -> dict[str, bytes]:
 
 def left_behind(workspace: Workspace) -> list[Path]:
     return list((workspace.root / "datasets").rglob("*.csv")) + list((workspace.root / "datasets").glob("*/*"))
+
+
+def test_what_a_table_says_and_nobody_understands_is_counted_by_column_and_word(
+    normalized: Normalized, with_masks: dict[str, bytes]
+) -> None:
+    said = {0: "maybe,61,18", 1: "maybe,610,18", 2: "unknown,n/a,-3", 3: ",,180"}
+    rows = "".join(f"{n}.png,{said.get(n, f'{n % 2},50,15')},P{n}\n" for n in range(12))
+    files = with_masks | {"labels.csv": f"image,label,age,iop,patient_id\n{rows}".encode()}
+    details = normalized(files, allow_one_class=True).record.details
+    assert details["counts_by_label"]["unknown"] == 4
+    assert details["not_understood"] == {
+        "age_years": {"images": 1, "words": {"610": 1}},
+        "iop_mmhg": {"images": 2, "words": {"-3": 1, "180": 1}},
+        "label": {"images": 2, "words": {"maybe": 2}},
+    }
+    lines = sentences(details["not_understood"])
+    assert "The age_years of 1 photographs is no number from 0 to 130 and was left empty: '610' (1)" in lines
+    assert "The label of 2 photographs has no known meaning and counts as unknown: 'maybe' (2)" in lines
 
 
 def test_a_dataset_is_whole_and_its_record_says_what_it_is(

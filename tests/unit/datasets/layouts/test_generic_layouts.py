@@ -23,7 +23,7 @@ from glaucoma.datasets.recognition import choose_layout
 from glaucoma.datasets.tree import Tree
 from glaucoma.errors import DatasetError, LayoutError
 from glaucoma.provenance import StageOutput
-from glaucoma.schema import Label, Split, StructureState
+from glaucoma.schema import Column, Label, Split, StructureState
 from tests.unit.datasets.lookalikes.base import table, workbook
 
 Bytes = Callable[..., bytes]
@@ -127,6 +127,7 @@ def test_an_old_workbook_tells_labels_and_clinical_values(tmp_path: Path) -> Non
     assert (a.label, a.patient_id, a.age_years, a.iop_mmhg) == (Label.GLAUCOMA, "7", 61.5, 24.0)
     assert (a.stated_vertical_cdr, a.stated_quality) == (0.8, "good")
     assert (b.label, b.age_years, b.iop_mmhg, b.stated_vertical_cdr) == (Label.NORMAL, None, None, None)
+    assert (a.unused_numbers, b.unused_numbers) == ((), ((Column.AGE_YEARS, "250"), (Column.IOP_MMHG, "high")))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xd0\xcf\x11\xe0" + bytes(600), xls([["image", "label"]])[:9], b"\x09\x08"])

@@ -296,6 +296,19 @@ def test_a_stated_ratio_far_from_the_mask_s_and_an_odd_pressure_warn(
     assert details["stated_cdr"]["largest_difference"] == pytest.approx(0.38)
 
 
+def test_words_of_the_source_that_nobody_understood_warn(make_dataset: MakeDataset, workspace: Workspace) -> None:
+    dataset = make_dataset()
+    record = json.loads((dataset / "dataset.json").read_text())
+    record["details"]["not_understood"] = {"iop_mmhg": {"images": 3, "words": {"180": 2, "high": 1}}}
+    (dataset / "dataset.json").write_text(json.dumps(record))
+    details = run(dataset, workspace).record.details
+    assert details["passed"]
+    (warning,) = (one for one in details["warnings"] if one["rule"].endswith("_understood"))
+    assert warning["rule"] == "iop_mmhg_understood"
+    assert "The iop_mmhg of 3 photographs is no number from 0 to 100" in warning["observed"]
+    assert "'180' (2), 'high' (1)" in warning["observed"]
+
+
 def test_too_many_ungradable_photographs_are_critical_where_the_setting_says_so(
     make_dataset: MakeDataset, workspace: Workspace
 ) -> None:
