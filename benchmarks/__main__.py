@@ -34,6 +34,10 @@ BENCHMARKS = {
     "validate": "reading:validate",
     "preprocess": "preparing:benchmark",
     "training": "training:benchmark",
+    "training-start": "training_start:benchmark",
+    "checkpoint": "training_saving:benchmark",
+    "feed": "training_feed:benchmark",
+    "training-gpu": "training_gpu:benchmark",
     "metrics": "metrics:benchmark",
     "grad-cam": "maps:benchmark",
     "bootstrap": "intervals:benchmark",
@@ -51,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     skipped: list[Skipped] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="arc-benchmarks-") as folder:
-        place = Place(Path(folder), given.images)
+        place = Place(Path(folder), given.images, clock=time.process_time if given.processor else time.perf_counter)
         for name in given.names or BENCHMARKS:
             with console.status(name):
                 for one in _benchmark(name)(place):
@@ -75,6 +79,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(BENCHMARKS)}; all where none is named")
     parser.add_argument("--images", type=int, default=_FEWEST_IMAGES, help="photographs of the generated data")
+    parser.add_argument(
+        "--processor",
+        action="store_true",
+        help="training steps in the processor's time, for a machine that other work shares",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args(arguments)
     unknown = set(given.names) - set(BENCHMARKS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +25,16 @@ NAME = "generated"
 
 @dataclass
 class Place:
-    """A folder, and how many photographs the data hold."""
+    """A folder, and how many photographs the data hold.
+
+    Attributes:
+        clock: For those who time themselves: seconds that pass, or those of the processor.
+    """
 
     root: Path
     images: int
     seed: int = 0
+    clock: Callable[[], float] = time.perf_counter
 
     @cached_property
     def workspace(self) -> Workspace:

@@ -1,10 +1,14 @@
-"""A step of the training loop, with its progress lines and checks for a stop, against a plain torch loop."""
+"""A step of the training loop, with all that belongs to it, against a plain torch loop and Lightning's Trainer."""
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterator, Sequence
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,97 +16,218 @@ from torch.nn import functional as F  # noqa: N812  the name that everybody know
 
 from benchmarks.harness import Candidate, Comparison, Skipped
 from benchmarks.place import Place
-from glaucoma.archives.unpack import unpack
-from glaucoma.datasets.normalize import normalize
+from benchmarks.training_place import Prepared, Ready, between, execution, loop_ends, prepared
 from glaucoma.models.classifiers import build_classifier
-from glaucoma.preprocessing.preprocess import preprocess
-from glaucoma.preprocessing.settings import PreprocessSettings
 from glaucoma.schema import Split, Task
-from glaucoma.synthetic.generate import generate_archive
-from glaucoma.synthetic.settings import SyntheticSettings
+from glaucoma.training.build import build_model
 from glaucoma.training.data import IMAGENET_MEAN, IMAGENET_STD, Arrays, load_arrays, open_prepared
-from glaucoma.training.experiment import create_experiment
-from glaucoma.training.loop import Trainer
-from glaucoma.training.progress_log import ProgressWriter
-from glaucoma.training.settings import Device, ExecutionSettings, TrainSettings
-from glaucoma.training.spec import ExperimentSpec, spec_from
-from glaucoma.workspace import Workspace
+from glaucoma.training.device import placed
+from glaucoma.training.feed import Batch, Feed
+from glaucoma.training.losses import Loss, make_loss
+from glaucoma.training.settings import Precision
+from glaucoma.training.spec import ExperimentSpec
 
-_MODEL, _SIDE_PX, _BATCH, _EPOCHS = "lcnet_050", 96, 16, 3
-_PATIENTS = 48
-_seeds = itertools.count(1)
+_CPU = torch.device("cpu")
+_SEGMENTER = "tu-tf_mobilenetv3_small_minimal_100"
+_NARROW = (48, 32, 24, 16, 8)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The steps that all candidates do: the same network, loss, and batches, which lie ready.
+
+    Args:
+        steps: How many a run takes.
+    """
+
+    spec: ExperimentSpec
+    data: Prepared
+    batches: Sequence[Batch]
+    loss: Loss
+    steps: int
+    clock: Callable[[], float]
+
+    @property
+    def in_words(self) -> str:
+        spec = self.spec
+        return f"{spec.model}, {spec.batch_size} x {spec.input_px} px"
+
+    def network(self) -> torch.nn.Module:
+        return placed(build_model(self.spec), _CPU, self.spec.task).train()
+
+    def groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        """Weights decay; biases and the scales of normalisation do not."""
+        trained = list(network.parameters())
+        return [
+            {"params": [one for one in trained if one.ndim > 1], "weight_decay": self.spec.weight_decay},
+            {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def share_of_rate(self, step: int) -> float:
+        """The schedule as a factor of the highest rate: a rise over a twentieth of the steps, then a cosine."""
+        rise = max(1, round(self.spec.warm_up_share * self.steps))
+        if step < rise:
+            return (step + 1) / rise
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise))) / 2
 
 
 def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
-    """The time from the end of one step to the end of the next; validation and checkpoints lie between epochs."""
-    workspace = Workspace.at(place.root / "training")
-    spec = _spec(workspace, place)
-    arrays = load_arrays(open_prepared(spec, workspace), spec, Split.TRAIN)
-    plain = Candidate("plain torch loop, no augmentation", lambda: _plain(arrays, spec))
-    n = f"{_MODEL}, {_BATCH} x {_SIDE_PX} px"
-    for augment, name in ((0.0, "no augmentation"), (spec.augment, "with augmentation")):
-        chosen = spec.model_copy(update={"augment": augment})
-        yield Comparison(
-            "training step",
-            Candidate(f"own loop, {name}", lambda chosen=chosen: _own(chosen, workspace)),  # type: ignore[misc]
-            (plain,),
-            n,
-            rounds=5,
+    """The time from the end of one step to the end of the next, at steps of 20 ms and more."""
+    data = prepared(place, 96)
+    classifier = data.spec(Task.CLASSIFICATION, "lcnet_050", input_px=96, batch_size=16)
+    segmenter = data.spec(Task.SEGMENTATION, _SEGMENTER, decoder_channels=_NARROW, input_px=96, batch_size=4)
+    for spec, steps, rounds in ((classifier, 24, 13), (segmenter, 16, 13)):
+        work = _work(spec, data, steps, place.clock)
+        peers = (
+            Candidate("plain torch loop", lambda work=work: _plain(work)),  # type: ignore[misc]
+            Candidate("Lightning's Trainer", lambda work=work: _lightning(work)),  # type: ignore[misc]
         )
+        own = Candidate("own loop", lambda work=work: _own(work))  # type: ignore[misc]
+        yield Comparison("training step, batches ready", own, peers, work.in_words, rounds)
+    yield _in_16_bits(place, data)
+    yield _with_feed(place, data)
 
 
-def _spec(workspace: Workspace, place: Place) -> ExperimentSpec:
-    """Small photographs, many enough for several steps an epoch."""
-    synthetic = SyntheticSettings(patients=_PATIENTS, photo_height_px=240, seed=place.seed)
-    archive = generate_archive(place.root / "small.zip", synthetic, threads=2).path
-    dataset = normalize(unpack(archive, workspace), "small", workspace)
-    prepared = preprocess(dataset.folder, "small", workspace, PreprocessSettings(image_size_px=_SIDE_PX))
-    settings = TrainSettings.for_preset("smoke")
-    wanted = {"model": _MODEL, "input_px": _SIDE_PX, "batch_size": _BATCH, "epochs": _EPOCHS}
-    return spec_from(settings, Task.CLASSIFICATION, "small", prepared.key, balanced_sampling=False, **wanted)
+def _in_16_bits(place: Place, data: Prepared) -> Comparison:
+    spec = data.spec(Task.CLASSIFICATION, "lcnet_050", input_px=64, batch_size=8)
+    work = _work(spec, data, 16, place.clock)
+    return Comparison(
+        "training step in bf16, batches ready",
+        Candidate("own loop, by Fabric", lambda: _own(work, precision=Precision.BF16)),
+        (Candidate("plain loop with autocast", lambda: _plain(work, lower=True)),),
+        work.in_words,
+        rounds=11,
+    )
 
 
-def _own(spec: ExperimentSpec, workspace: Workspace) -> list[float]:
-    """Seconds of each step but each epoch's first, of a new experiment each time.
+def _with_feed(place: Place, data: Prepared) -> Comparison:
+    """Each with its own way from bytes in memory to batches."""
+    spec = data.spec(Task.CLASSIFICATION, "lcnet_050", input_px=96, batch_size=16, epochs=5)
+    arrays = load_arrays(open_prepared(spec, data.workspace), spec, Split.TRAIN)
+    steps = 5 * (len(arrays) // 16) + 4 * (len(arrays) % 16 > 0)
+    return Comparison(
+        "training step, batches gathered and normalised",
+        Candidate("own loop and feed", lambda: between(loop_ends(spec, data, place.clock, execution(), steps=steps))),
+        (Candidate("plain torch loop", lambda: _plain_gathering(arrays, spec, place.clock)),),
+        f"{spec.model}, {spec.batch_size} x {spec.input_px} px, not augmented",
+        rounds=9,
+    )
 
-    The loop asks whether it should stop after each step and after each batch of the validation: a clock for free.
+
+def _work(spec: ExperimentSpec, data: Prepared, steps: int, clock: Callable[[], float]) -> Work:
+    arrays = load_arrays(open_prepared(spec, data.workspace), spec, Split.TRAIN)
+    with Feed(arrays, spec, execution(), _CPU) as feed:
+        whole = [batch for batch in feed.epoch(0) if len(batch) == spec.batch_size]
+    batches = [whole[number % len(whole)] for number in range(steps)]
+    return Work(spec, data, batches, make_loss(spec, arrays.labels), steps, clock)
+
+
+def _own(work: Work, **wanted: Any) -> list[float]:
+    """The real loop: its journal, its checks for a stop and a checkpoint, its lines of progress."""
+    chosen = execution(**wanted)
+    return between(
+        loop_ends(work.spec, work.data, work.clock, chosen, feed=lambda feed: Ready(work.batches), steps=work.steps)
+    )
+
+
+def _plain(work: Work, *, lower: bool = False) -> Sequence[float]:
+    """The same steps as one would write them by hand.
+
+    Args:
+        lower: The network computes in bf16.
     """
-    spec = spec.model_copy(update={"seed": next(_seeds)})
-    execution = ExecutionSettings(device=Device.CPU, threads=torch.get_num_threads())
-    experiment = create_experiment(spec, workspace)
-    asked: list[tuple[int, float]] = []
+    network = work.network()
+    optimizer = torch.optim.AdamW(work.groups(network), lr=work.spec.learning_rate)
+    lowered = torch.autocast("cpu", torch.bfloat16) if lower else contextlib.nullcontext()
+    ends: list[float] = []
+    total = 0.0
+    for step, batch in enumerate(work.batches):
+        for group in optimizer.param_groups:
+            group["lr"] = work.spec.learning_rate * work.share_of_rate(step)
+        with lowered:
+            logits = network(batch.inputs)
+        loss = work.loss(logits.float(), batch.targets)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        total += loss.item()
+        ends.append(work.clock())
+    return list(np.diff(ends))
 
-    def stop_asked() -> bool:
-        asked.append((trainer.state.next_batch, time.perf_counter()))
-        return False
 
-    progress = ProgressWriter(experiment.progress_path)
-    trainer = Trainer(experiment, spec, workspace, execution, torch.device("cpu"), progress, stop_asked)
-    trainer.run()
-    progress.close()
-    return [after[1] - before[1] for before, after in itertools.pairwise(asked) if after[0] == before[0] + 1]
+def _lightning(work: Work) -> Sequence[float]:
+    """The same steps as Lightning takes them, without logger, checkpoints, progress bar or validation."""
+    import lightning.pytorch as pl
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    ends: list[float] = []
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = work.network()
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], number: int) -> torch.Tensor:
+            inputs, targets = batch
+            return work.loss(self.network(inputs), targets)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(work.groups(self.network), lr=work.spec.learning_rate)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, work.share_of_rate)
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+        def on_train_batch_end(self, *given: Any) -> None:
+            ends.append(work.clock())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the few workers, and the loader without a sampler
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=1,
+            gradient_clip_val=1.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Module(), _Loader(work.batches))
+    return list(np.diff(ends))
 
 
-def _plain(arrays: Arrays, spec: ExperimentSpec) -> Sequence[float]:
-    """The same network, loss, optimizer and clipping, as one would write them; each epoch's first step left out."""
-    torch.manual_seed(next(_seeds))
-    model = build_classifier(_MODEL).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+class _Loader:
+    """The batches as Lightning takes them: a list would be to it a list of loaders."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ((batch.inputs, batch.targets) for batch in self._batches)
+
+
+def _plain_gathering(arrays: Arrays, spec: ExperimentSpec, clock: Callable[[], float]) -> Sequence[float]:
+    """The same network, loss, optimizer and clipping, and batches, by hand; each epoch's first step left out."""
+    network = build_classifier(spec.model).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
     assert arrays.labels is not None
     images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels).float()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     seconds: list[float] = []
-    for _ in range(_EPOCHS):
+    for _ in range(spec.epochs):
         ends: list[float] = []
-        for chosen in torch.split(torch.randperm(len(images)), _BATCH):
+        for chosen in torch.split(torch.randperm(len(images)), spec.batch_size):
             inputs = (images[chosen].permute(0, 3, 1, 2).float() / 255 - mean) / std
-            logits, targets = model(inputs)[:, 0], labels[chosen]
+            logits, targets = network(inputs)[:, 0], labels[chosen]
             entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
             loss = ((1 - torch.exp(-entropy)) ** 2 * entropy).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            ends.append(time.perf_counter())
+            ends.append(clock())
         seconds.extend(np.diff(ends).tolist())
     return seconds

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glaucoma.datasets.manifest import read_manifest
 from glaucoma.errors import DatasetError, IntegrityError
 from glaucoma.schema import Column, Label, Split, StructureState, Task
 from glaucoma.training.spec import ExperimentSpec
@@ -118,6 +117,8 @@ def open_prepared(spec: ExperimentSpec, workspace: Workspace) -> PreparedData:
         NotFoundError: No such prepared dataset.
         IntegrityError: The arrays do not belong to the manifest.
     """
+    from glaucoma.datasets.manifest import read_manifest  # pandas: half a second that a watching parent never needs
+
     folder = prepared_folder(spec, workspace)
     manifest = read_manifest(folder / "manifest.csv")
     try:

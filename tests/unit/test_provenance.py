@@ -184,6 +184,15 @@ def test_the_code_hash_covers_what_a_module_imports_and_nothing_else(monkeypatch
     assert not {"loop.py", "report.py", "ledger.py"} & set(read)
 
 
+def test_the_code_is_hashed_without_importing_it() -> None:
+    program = (
+        "import sys; from glaucoma.provenance import code_sha256; code_sha256('glaucoma.training.loop'); "
+        "print([name for name in ('torch', 'pandas', 'lightning', 'glaucoma.training.engine') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     write_bytes(path, b"old")
