@@ -69,22 +69,22 @@ def chosen_precision(wanted: Precision, device: torch.device) -> Precision:
     return Precision.BF16 if computes_bfloat16(device) else Precision.FP32
 
 
-def require_strategy(execution: ExecutionSettings, device: torch.device) -> None:
+def require_strategy(execution: ExecutionSettings) -> None:
     """`SettingsError` where the strategy cannot be had, or would change nothing."""
     if execution.strategy is not Strategy.DEEPSPEED:
         return
-    problem, remedy = "", "set strategy to ddp"
-    if device.type != "cuda" or execution.devices == 1:
-        problem = f"The strategy deepspeed has no effect on {execution.devices} process(es) on {device.type}"
-    elif importlib.util.find_spec("deepspeed") is None:
-        problem, remedy = (
-            "The package deepspeed is not installed",
-            f"pip install 'arc-glaucoma[deepspeed]', or {remedy}",
+    if execution.devices == 1:
+        raise SettingsError(
+            "The strategy deepspeed has no effect on 1 process: it cuts the optimizer's state over several",
+            expected="devices of 2 or more",
+            remedy="set strategy to ddp",
         )
-    else:
-        problem = "The strategy deepspeed shards the optimizer's state, which a checkpoint here cannot hold yet"
-    if problem:
-        raise SettingsError(problem, expected="several GPUs, and the extra deepspeed", remedy=remedy)
+    if importlib.util.find_spec("deepspeed") is None:
+        raise SettingsError(
+            "The package deepspeed is not installed",
+            expected="the extra deepspeed",
+            remedy="pip install 'arc-glaucoma[deepspeed]', or set strategy to ddp",
+        )
 
 
 class Engine:
@@ -146,8 +146,11 @@ class Engine:
     def load_scaler(self, state: dict[str, Any] | None) -> None:
         """Puts that state back."""
 
+    def collect(self) -> None:
+        """Brings to the first process what `optimizer_state` gives there; all call it, at the same moment."""
+
     def optimizer_state(self) -> dict[str, Any]:
-        """What the optimizer needs to go on; the same in all processes."""
+        """What the optimizer needs to go on, whole; asked of the first process only, and after `collect`."""
         return self._optimizer.state_dict()
 
     def any(self, *flags: bool) -> list[bool]:
@@ -175,10 +178,14 @@ def make_engine(execution: ExecutionSettings, device: torch.device, place: Place
     Raises:
         SettingsError: The strategy cannot be had here.
     """
-    require_strategy(execution, device)
+    require_strategy(execution)
     precision = chosen_precision(execution.precision, device)
     if place.world == 1 and precision is Precision.FP32:
         return Engine(device, place)
+    if execution.strategy is Strategy.DEEPSPEED:
+        from glaucoma.training.deepspeed_engine import DeepSpeedEngine
+
+        return DeepSpeedEngine(device, place, precision)
     from glaucoma.training.fabric_engine import FabricEngine
 
     return FabricEngine(device, place, precision)

@@ -221,6 +221,7 @@ class Trainer:
             state.best_epoch, state.best_rank = state.epoch, rank
         reason = self._decide_end()
         self._gather_sums()
+        self.engine.collect()
         if not self.engine.is_first:
             return
         if better:
@@ -256,6 +257,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._gather_sums()
+        self.engine.collect()
         if self.engine.is_first:
             self._write_last()
 
