@@ -31,7 +31,7 @@ class Average:
         own, theirs = self.model.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
         floating = {name: None for name, value in own.items() if value.is_floating_point()}
         self._own = [own[name].detach() for name in floating]
-        self._theirs = [theirs[name].detach() for name in floating]  # they share the memory of the model's
+        self._theirs = [theirs[name] for name in floating]  # the weights themselves: an engine may move their memory
         self._copied = [(own[name], theirs[name]) for name in own if name not in floating]
 
     @torch.no_grad()

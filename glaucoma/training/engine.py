@@ -77,27 +77,28 @@ def computed(engine: Engine, execution: ExecutionSettings, spec: ExperimentSpec)
         "precision": str(engine.precision),
         "devices": str(engine.place.world),
         "images at once": str(images_at_once(spec, execution)),
+        "strategy": str(execution.strategy),
         "compile": str(execution.compile),
         "deterministic": str(execution.deterministic or engine.device.type == "cpu"),
     }
 
 
-def require_strategy(execution: ExecutionSettings, device: torch.device) -> None:
-    """`SettingsError` with the reason, unless it is ddp."""
+def require_strategy(execution: ExecutionSettings) -> None:
+    """`SettingsError` where the strategy cannot be had, or would change nothing."""
     if execution.strategy is not Strategy.DEEPSPEED:
         return
-    if device.type != "cuda" or execution.devices == 1:
-        problem = f"The strategy deepspeed has no effect on {execution.devices} process(es) on {device.type}"
-    elif importlib.util.find_spec("deepspeed") is None:
-        problem = "The package deepspeed is not installed (the extra arc-glaucoma[deepspeed]), and would not serve yet"
-    else:
-        problem = "The strategy deepspeed shards the optimizer's state"
-    raise SettingsError(
-        problem,
-        expected="ddp: a checkpoint here is one file, which cannot hold a state that lies on several devices",
-        consequence="Nothing was trained",
-        remedy="set execution.strategy to ddp",
-    )
+    if execution.devices == 1:
+        raise SettingsError(
+            "The strategy deepspeed has no effect on 1 process: it cuts the optimizer's state over several",
+            expected="devices of 2 or more",
+            remedy="set strategy to ddp",
+        )
+    if importlib.util.find_spec("deepspeed") is None:
+        raise SettingsError(
+            "The package deepspeed is not installed",
+            expected="the extra deepspeed",
+            remedy="pip install 'arc-glaucoma[deepspeed]', or set strategy to ddp",
+        )
 
 
 class Engine:
@@ -159,8 +160,11 @@ class Engine:
     def load_scaler(self, state: dict[str, Any] | None) -> None:
         """Puts that state back; `IntegrityError` where it is none."""
 
+    def collect(self) -> None:
+        """Brings to the first process what `optimizer_state` gives there; all call it, at the same moment."""
+
     def optimizer_state(self) -> dict[str, Any]:
-        """What the optimizer needs to go on; the same in all processes."""
+        """What the optimizer needs to go on, whole; asked of the first process only, and after `collect`."""
         return self._optimizer.state_dict()
 
     def any(self, *flags: bool) -> list[bool]:
@@ -188,10 +192,14 @@ def make_engine(execution: ExecutionSettings, device: torch.device, place: Place
     Raises:
         SettingsError: The strategy cannot be had here.
     """
-    require_strategy(execution, device)
+    require_strategy(execution)
     precision = chosen_precision(execution.precision, device)
     if place.world == 1 and precision is Precision.FP32:
         return Engine(device, place)
+    if execution.strategy is Strategy.DEEPSPEED:
+        from glaucoma.training.deepspeed_engine import DeepSpeedEngine
+
+        return DeepSpeedEngine(device, place, precision)
     from glaucoma.training.fabric_engine import FabricEngine
 
     return FabricEngine(device, place, precision)

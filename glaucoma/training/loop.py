@@ -224,6 +224,7 @@ class Trainer:
             state.best_epoch, state.best_rank = state.epoch, rank
         reason = self._decide_end()
         self._gather_sums()
+        self.engine.collect()
         if not self.engine.is_first:
             return
         if better:
@@ -260,6 +261,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._gather_sums()
+        self.engine.collect()
         if self.engine.is_first:
             self._write()
 

@@ -71,7 +71,9 @@ class ExecutionSettings(Settings):
         default=1, ge=1, le=64, description="Processes that share each step, one a GPU; on the CPU by gloo."
     )
     strategy: Strategy = Field(
-        default=Strategy.DDP, description="How several devices share a step: ddp. deepspeed is refused, and says why."
+        default=Strategy.DDP,
+        description="How several devices share a step: ddp, or deepspeed (its extra), which also cuts the optimizer's "
+        "state over them and learns the same.",
     )
     precision: Precision = Field(
         default=Precision.AUTO,

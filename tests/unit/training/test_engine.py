@@ -169,15 +169,37 @@ def test_a_process_that_does_not_know_its_place_is_told(execution, monkeypatch):
 
 
 def test_deepspeed_is_refused_where_it_has_no_effect_or_is_not_there(execution, monkeypatch):
-    wanted = execution.model_copy(update={"strategy": Strategy.DEEPSPEED, "devices": 2})
-    with pytest.raises(SettingsError, match=r"no effect on 2 process\(es\) on cpu"):
-        make_engine(wanted, CPU, Place(0, 2, 0, 2))
-    cuda = torch.device("cuda", 0)
-    with pytest.raises(SettingsError, match=r"no effect on 1 process\(es\) on cuda"):
-        make_engine(wanted.model_copy(update={"devices": 1}), cuda, Place())
+    wanted = execution.model_copy(update={"strategy": Strategy.DEEPSPEED})
+    with pytest.raises(SettingsError, match=r"no effect on 1 process.*devices of 2 or more.*strategy to ddp"):
+        make_engine(wanted, CPU, Place())
     monkeypatch.setitem(sys.modules, "deepspeed", None)
     with pytest.raises(SettingsError, match=r"not installed.*arc-glaucoma\[deepspeed\]"):
-        make_engine(wanted, cuda, Place(0, 2, 0, 2))
+        make_engine(wanted.model_copy(update={"devices": 2}), CPU, Place(0, 2, 0, 2))
+
+
+def test_a_deepspeed_that_cannot_be_imported_is_told(monkeypatch):
+    from glaucoma.training.deepspeed_engine import DeepSpeedEngine
+
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    with pytest.raises(SettingsError, match=r"cannot be imported \(ModuleNotFoundError.*strategy to ddp"):
+        DeepSpeedEngine(CPU, Place(0, 2, 0, 2), Precision.FP32)
+
+
+def test_deepspeeds_loss_scale_follows_the_rule_of_torchs_scaler():
+    from glaucoma.training.deepspeed_engine import _rescaled
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    state = scaler.state_dict()
+    for gradient in (1.0, 1.0, 1.0, 1.0, float("inf"), 1.0, 1.0, 1.0, 1.0):
+        scaler.scale(torch.zeros(1))
+        weight.grad = torch.tensor([gradient])
+        scaler.step(optimizer)
+        scaler.update()
+        state = _rescaled(state, overflow=gradient == float("inf"))
+        assert state == scaler.state_dict()
 
 
 def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu(monkeypatch):

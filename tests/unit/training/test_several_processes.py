@@ -1,5 +1,6 @@
 """Two processes that share each step, started as torchrun starts them, on the CPU."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -23,15 +24,20 @@ from glaucoma.workspace import Workspace
 _SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def in_two_processes(jobs, out):
-    """Runs the jobs one after the other in two processes; how each of them ended, by rank."""
+def in_two_processes(jobs, out, *allowed):
+    """Runs the jobs one after the other in two processes; how each of them ended, by rank.
+
+    Args:
+        allowed: Options of `python -W` for warnings that are no errors.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
     strides = "ignore:Grad strides do not match bucket view strides"  # of depthwise kernels: slower, not wrong
-    command = [sys.executable, "-W", "error", "-W", strides, str(_SCRIPT), json.dumps(jobs), str(out)]
+    options = [part for one in ("error", strides, *allowed) for part in ("-W", one)]
+    command = [sys.executable, *options, str(_SCRIPT), json.dumps(jobs), str(out)]
     processes = [
         subprocess.Popen(command, env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(2)
@@ -92,3 +98,42 @@ def test_two_processes_share_a_step_stop_together_and_end_the_same_whether_stopp
     progress.close()
     one, shared = (e.metadata.training["best_scores"]["loss"] for e in (alone, experiments["convnext"]))
     assert shared == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="the extra deepspeed is not installed")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_deepspeed_learns_what_ddp_learns_and_each_goes_on_from_the_others_checkpoint(
+    precision, tmp_path, prepare, make_spec, execution
+):
+    spec = make_spec(epochs=2, batch_size=7, ema_decay=0.9, clip_norm=0.05)
+    common = {**execution.model_dump(mode="json"), "devices": 2, "precision": precision, "micro_batch_size": 2}
+    experiments = {}
+    for name in ("ddp", "deepspeed", "stopped", "to_ddp", "to_deepspeed"):
+        prepare(tmp_path / name)
+        experiments[name] = create_experiment(spec, Workspace.at(tmp_path / name))
+
+    def job(name, strategy, **more):
+        where = {"workspace": str(tmp_path / name), "experiment": experiments[name].experiment_id}
+        return {**where, "execution": {**common, "strategy": strategy}, **more}
+
+    stop = {"stop_rank": 1, "stop_call": 3}
+    jobs = [
+        job("ddp", "ddp"),
+        job("deepspeed", "deepspeed"),
+        *(job("stopped", "deepspeed", **stop), job("stopped", "deepspeed")),
+        *(job("to_ddp", "deepspeed", **stop), job("to_ddp", "ddp")),
+        *(job("to_deepspeed", "ddp", **stop), job("to_deepspeed", "deepspeed")),
+    ]
+    ends = in_two_processes(jobs, tmp_path / "ends", "default")
+    assert ends == [["complete"] * 2 + ["stopped", "complete"] * 3] * 2
+
+    saved = {name: Checkpoints(one.checkpoints).load_last(pytest.fail) for name, one in experiments.items()}
+    assert_same(saved["deepspeed"], saved["stopped"], rtol=0, atol=0)
+    assert experiments["deepspeed"].metadata.training["deepspeed"]
+    for name in ("deepspeed", "to_ddp", "to_deepspeed"):
+        assert_same(saved["ddp"], saved[name], rtol=1e-4, atol=1e-6)
+
+
+def assert_same(one, other, **tolerance):
+    for part in ("model", "ema", "optimizer", "scaler"):
+        torch.testing.assert_close(other[part], one[part], **tolerance, msg=lambda text, part=part: f"{part}: {text}")
