@@ -229,7 +229,7 @@ class Trainer:
             return
         if better:
             self.saving.keep_best({**self._payload(scores), "model": self.learner.kept.state_dict()})
-        self.journal.epoch_ended(line, loss, scores)  # before it is saved: a kill in between tells it twice, never not
+        self.journal.epoch_ended(line, loss, scores)  # before the save: a kill may have it told twice, never left out
         if state.ended_by or self.saving.is_due_at_end:
             self._write()
         if reason:
