@@ -99,7 +99,7 @@ class DeepSpeedEngine(FabricEngine):
                 joined = self._joined(shard[name])
                 if joined is None:
                     continue
-                pieces = joined[: sum(sizes)].split(sizes)
+                pieces = torch.split(joined[: sum(sizes)], sizes)
                 for number, weight, piece in zip(numbers, weights, pieces, strict=True):
                     state.setdefault(number, {"step": shard["step"].clone()})[name] = piece.view(weight.shape).clone()
         groups = [
