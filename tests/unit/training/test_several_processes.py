@@ -1,5 +1,6 @@
 """Two processes that share each step, started as torchrun starts them, on the CPU."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -30,10 +31,12 @@ def in_two_processes(jobs, out, *allowed):
     Args:
         allowed: Options of `python -W` for warnings that are no errors.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with contextlib.ExitStack() as held:  # one each: who is early would else join those who are not yet gone
+        places = [held.enter_context(socket.socket()) for _ in jobs]
+        for place in places:
+            place.bind(("127.0.0.1", 0))
+        jobs = [{**job, "port": place.getsockname()[1]} for job, place in zip(jobs, places, strict=True)]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
     strides = "ignore:Grad strides do not match bucket view strides"  # of depthwise kernels: slower, not wrong
     options = [part for one in ("error", strides, *allowed) for part in ("-W", one)]
@@ -101,37 +104,42 @@ def test_two_processes_share_a_step_stop_together_and_end_the_same_whether_stopp
 
 
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="the extra deepspeed is not installed")
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_deepspeed_learns_what_ddp_learns_and_each_goes_on_from_the_others_checkpoint(
-    precision, tmp_path, prepare, make_spec, execution
+    tmp_path, prepare, make_spec, execution
 ):
     spec = make_spec(epochs=2, batch_size=7, ema_decay=0.9, clip_norm=0.05)
-    common = {**execution.model_dump(mode="json"), "devices": 2, "precision": precision, "micro_batch_size": 2}
-    experiments = {}
-    for name in ("ddp", "deepspeed", "stopped", "to_ddp", "to_deepspeed"):
-        prepare(tmp_path / name)
-        experiments[name] = create_experiment(spec, Workspace.at(tmp_path / name))
+    common = {**execution.model_dump(mode="json"), "devices": 2, "micro_batch_size": 2}
+    jobs, experiments = [], {}
 
-    def job(name, strategy, **more):
+    def add(name, strategy, precision, **more):
+        if name not in experiments:
+            prepare(tmp_path / name)
+            experiments[name] = create_experiment(spec, Workspace.at(tmp_path / name))
+        chosen = {**common, "strategy": strategy, "precision": precision}
         where = {"workspace": str(tmp_path / name), "experiment": experiments[name].experiment_id}
-        return {**where, "execution": {**common, "strategy": strategy}, **more}
+        jobs.append({**where, "execution": chosen, **more})
 
     stop = {"stop_rank": 1, "stop_call": 3}
-    jobs = [
-        job("ddp", "ddp"),
-        job("deepspeed", "deepspeed"),
-        *(job("stopped", "deepspeed", **stop), job("stopped", "deepspeed")),
-        *(job("to_ddp", "deepspeed", **stop), job("to_ddp", "ddp")),
-        *(job("to_deepspeed", "ddp", **stop), job("to_deepspeed", "deepspeed")),
-    ]
+    for precision in ("fp32", "bf16", "fp16"):
+        add(f"ddp_{precision}", "ddp", precision)
+        add(f"deepspeed_{precision}", "deepspeed", precision)
+    for name, first, second, precision in (
+        ("stopped", "deepspeed", "deepspeed", "fp16"),
+        ("to_ddp", "deepspeed", "ddp", "fp32"),
+        ("to_deepspeed", "ddp", "deepspeed", "fp32"),
+    ):
+        add(name, first, precision, **stop)
+        add(name, second, precision)
     ends = in_two_processes(jobs, tmp_path / "ends", "default")
-    assert ends == [["complete"] * 2 + ["stopped", "complete"] * 3] * 2
+    assert ends == [["complete"] * 6 + ["stopped", "complete"] * 3] * 2
 
     saved = {name: Checkpoints(one.checkpoints).load_last(pytest.fail) for name, one in experiments.items()}
-    assert_same(saved["deepspeed"], saved["stopped"], rtol=0, atol=0)
-    assert experiments["deepspeed"].metadata.training["deepspeed"]
-    for name in ("deepspeed", "to_ddp", "to_deepspeed"):
-        assert_same(saved["ddp"], saved[name], rtol=1e-4, atol=1e-6)
+    assert_same(saved["deepspeed_fp16"], saved["stopped"], rtol=0, atol=0)
+    assert experiments["stopped"].metadata.training["deepspeed"]
+    for name in ("deepspeed_fp32", "to_ddp", "to_deepspeed"):
+        assert_same(saved["ddp_fp32"], saved[name], rtol=1e-3, atol=1e-5)
+    for precision in ("bf16", "fp16"):
+        assert_same(saved[f"ddp_{precision}"], saved[f"deepspeed_{precision}"], rtol=1e-2, atol=1e-3)
 
 
 def assert_same(one, other, **tolerance):

@@ -20,6 +20,7 @@ def main(jobs: list[dict[str, Any]], out: str) -> None:
     rank = int(os.environ["RANK"])
     ends = []
     for job in jobs:
+        os.environ["MASTER_PORT"] = str(job["port"])
         workspace = Workspace.at(Path(job["workspace"]))
         experiment = open_experiment(job["experiment"], workspace)
         path = experiment.progress_path if rank == 0 else Path(os.devnull)
