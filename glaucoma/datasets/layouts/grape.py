@@ -92,7 +92,7 @@ def _photographs(tree: Tree) -> list[PurePosixPath]:
 def _visits(tree: Tree) -> dict[str, _Visit]:
     """Photograph's name -> its visit. The follow-up sheet counts years from the baseline, where the age stands."""
     rows = [row for sheet in readable_sheets(tree) for row in records(sheet, _HEADINGS)]
-    ages = {_subject(row): age for row in rows if not says_nothing(age := row.get("age", ""))}
+    ages = {_subject(row): cell for row in rows if not says_nothing(cell := row.get("age", ""))}
     kinds = {_eye_key(row): row["categoryofglaucoma"] for row in rows if row.get("categoryofglaucoma")}
     visits = {}
     for row in rows:
