@@ -92,11 +92,7 @@ def _photographs(tree: Tree) -> list[PurePosixPath]:
 def _visits(tree: Tree) -> dict[str, _Visit]:
     """Photograph's name -> its visit. The follow-up sheet counts years from the baseline, where the age stands."""
     rows = [row for sheet in readable_sheets(tree) for row in records(sheet, _HEADINGS)]
-<<<<<<< HEAD
-    ages = {_subject(row): text for row in rows if not says_nothing(text := row.get("age", ""))}
-=======
     ages = {_subject(row): cell for row in rows if not says_nothing(cell := row.get("age", ""))}
->>>>>>> wt-rest
     kinds = {_eye_key(row): row["categoryofglaucoma"] for row in rows if row.get("categoryofglaucoma")}
     visits = {}
     for row in rows:
