@@ -76,7 +76,7 @@ def benchmark(place: Place) -> Iterator[Comparison | Skipped]:
     data = prepared(place, 96)
     classifier = data.spec(Task.CLASSIFICATION, "lcnet_050", input_px=96, batch_size=16)
     segmenter = data.spec(Task.SEGMENTATION, _SEGMENTER, decoder_channels=_NARROW, input_px=96, batch_size=4)
-    for spec, steps, rounds in ((classifier, 24, 13), (segmenter, 16, 13)):
+    for spec, steps, rounds in ((classifier, 24, 9), (segmenter, 16, 9)):
         work = _work(spec, data, steps, place.clock)
         peers = (
             Candidate("plain torch loop", lambda work=work: _plain(work)),  # type: ignore[misc]
@@ -96,7 +96,7 @@ def _in_16_bits(place: Place, data: Prepared) -> Comparison:
         Candidate("own loop, by Fabric", lambda: _own(work, precision=Precision.BF16)),
         (Candidate("plain loop with autocast", lambda: _plain(work, lower=True)),),
         work.in_words,
-        rounds=11,
+        rounds=7,
     )
 
 
@@ -110,7 +110,7 @@ def _with_feed(place: Place, data: Prepared) -> Comparison:
         Candidate("own loop and feed", lambda: between(loop_ends(spec, data, place.clock, execution(), steps=steps))),
         (Candidate("plain torch loop", lambda: _plain_gathering(arrays, spec, place.clock)),),
         f"{spec.model}, {spec.batch_size} x {spec.input_px} px, not augmented",
-        rounds=9,
+        rounds=7,
     )
 
 

@@ -47,7 +47,7 @@ def benchmark(place: Place) -> Iterator[Comparison]:
         Candidate("supervise.train", lambda: [_until_first_step(data)]),
         (Candidate("limit: a new process that imports torch and timm", _importing),),
         f"{_MODEL}, 8 x 96 px",
-        rounds=3,
+        rounds=2,
     )
     parts = _Parts(data)
     yield Comparison(
@@ -55,7 +55,7 @@ def benchmark(place: Place) -> Iterator[Comparison]:
         Candidate("all", lambda: parts.take("all")),
         tuple(Candidate(part, _taking(parts, part)) for part in PARTS),
         f"{_MODEL}, 8 x 96 px, without the watching process",
-        rounds=3,
+        rounds=2,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,6 +26,8 @@ from glaucoma.training.fabric_engine import FabricEngine
 from glaucoma.training.settings import Precision
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_ALIGNED = 64
+"""DeepSpeed refuses buckets of an odd number of weights."""
 
 
 class _Autocasting(nn.Module):
@@ -169,14 +172,15 @@ def _imported(device: torch.device) -> Any:
 
 def _configuration(parameters: int) -> dict[str, Any]:
     """Stage 1, nothing else; micro batches are counted by the learner, so to DeepSpeed each is a batch."""
+    bucket = math.ceil(parameters / _ALIGNED) * _ALIGNED
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "steps_per_print": None,
         "zero_optimization": {
             "stage": 1,
-            "reduce_bucket_size": parameters,  # allocated in full; its own default takes 2 GB
-            "allgather_bucket_size": parameters,
+            "reduce_bucket_size": bucket,  # allocated in full; its own default takes 2 GB
+            "allgather_bucket_size": bucket,
         },
     }
 
