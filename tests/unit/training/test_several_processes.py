@@ -138,8 +138,14 @@ def test_deepspeed_learns_what_ddp_learns_and_each_goes_on_from_the_others_check
     assert experiments["stopped"].metadata.training["deepspeed"]
     for name in ("deepspeed_fp32", "to_ddp", "to_deepspeed"):
         assert_same(saved["ddp_fp32"], saved[name], rtol=1e-3, atol=1e-5)
-    for precision in ("bf16", "fp16"):
-        assert_same(saved[f"ddp_{precision}"], saved[f"deepspeed_{precision}"], rtol=1e-2, atol=1e-3)
+    for precision in ("bf16", "fp16"):  # AdamW makes a whole step of a gradient that is rounding alone: all together
+        one, other = (weights(saved[f"{strategy}_{precision}"]) for strategy in ("ddp", "deepspeed"))
+        assert (one - other).norm() < 0.01 * one.norm(), precision
+        assert saved[f"ddp_{precision}"]["scaler"] == saved[f"deepspeed_{precision}"]["scaler"]
+
+
+def weights(payload):
+    return torch.cat([value.double().reshape(-1) for name, value in payload["ema"].items() if "num" not in name])
 
 
 def assert_same(one, other, **tolerance):
