@@ -312,7 +312,7 @@ class SyncTrackingConfig(FlowConfig):
         default=None,
         min_length=1,
         max_length=200,
-        description="Name of the block wandb-account/<name> with the API key. A dry run needs none.",
+        description="Name of the block of type wandb-account with the API key. A dry run needs none.",
     )
     dry_run: bool = Field(default=True, description="Say what would be sent, and send nothing.")
     timeout_s: float = Field(default=600.0, gt=0, le=86_400, description="The longest that sending one run may take.")

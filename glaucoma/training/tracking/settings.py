@@ -45,7 +45,7 @@ class TrackingSettings(Settings):
         default=None,
         min_length=1,
         max_length=200,
-        description="W&B, online: name of the block wandb-account/<name>, which holds the API key.",
+        description="W&B, online: name of the block of type wandb-account that holds the API key.",
     )
     log_checkpoint: bool = Field(default=True, description="Keep the best checkpoint with the finished run.")
     log_dataset: bool = Field(
