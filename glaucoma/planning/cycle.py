@@ -39,7 +39,7 @@ class CyclePlan(BaseModel):
     dataset: str
     prepared_key: str
     rules: Rules = Field(default_factory=Rules, description="What no experiment of this cycle may break.")
-    incumbents: dict[Task, str] = Field(description="Task -> the best experiment before this cycle whose files are there.")
+    incumbents: dict[Task, str] = Field(description="Task -> the best before this cycle, with its files.")
     proposals: list[Proposal]
     notes: list[str] = Field(default_factory=list, description="Tasks that this dataset cannot serve, and why.")
 
