@@ -36,7 +36,7 @@ def train(
     spec: ExperimentSpec, workspace: Workspace, execution: ExecutionSettings, account: Account | None = None
 ) -> Any:
     """Trains, resumes, or finds the experiment finished. The watchdog in `glaucoma.training` keeps the time limits."""
-    from glaucoma.records.ended import TrainingRun, note_run
+    from glaucoma.records.ended import TrainingRun, note_run, note_run_held
     from glaucoma.training.experiment import create_experiment
     from glaucoma.training.progress_log import read_progress
     from glaucoma.training.spec import experiment_id
@@ -46,12 +46,20 @@ def train(
 
     name = experiment_id(spec)
     logger = get_run_logger()
-    note_run(spec, workspace, TrainingRun(run_id=str(runtime.flow_run.id), execution=execution))
-    show = TrainingDisplay(name, read_progress(create_experiment(spec, workspace).progress_path))
+    run = TrainingRun(run_id=str(runtime.flow_run.id), execution=execution)
+    note_run(spec, workspace, run)
+    noted = create_experiment(spec, workspace)
+    show = TrainingDisplay(name, read_progress(noted.progress_path))
+
+    def note(progress: TrainingProgress) -> None:
+        """At the first line the experiment is this run's, maybe after another run's training was waited for."""
+        if not show.heard:
+            note_run_held(noted, run)
+
     # The science cannot tell a cancel from another signal to end: `failure_remembered` can, and rolls back.
     kept = execution.model_copy(update={"rollback": False})
     with tracked(spec, workspace, execution.tracking, account, logger.warning) as tracker:
-        experiment = train_experiment(spec, workspace, kept, report=heard_by(show, tracker))
+        experiment = train_experiment(spec, workspace, kept, report=heard_by(note, show, tracker))
     metadata = experiment.metadata
     if not show.heard and is_complete(experiment):
         if warning := other_code(experiment):

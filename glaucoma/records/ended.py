@@ -30,6 +30,8 @@ from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
 
 RUN_FILE = "run.json"
+_LOOKED_AT_S = 1.0
+"""Longer than housekeeping holds an experiment to see whether somebody trains it."""
 _OWN_ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -45,9 +47,14 @@ class TrainingRun(BaseModel):
 def note_run(spec: ExperimentSpec, workspace: Workspace, run: TrainingRun) -> None:
     """Writes down that `run` is about to train the experiment, unless another run is training it."""
     experiment = create_experiment(spec, workspace)
-    with claimed(experiment, workspace) as free:
+    with claimed(experiment, workspace, _LOOKED_AT_S) as free:
         if free:
-            write_json(_run_path(experiment), run.model_dump())
+            note_run_held(experiment, run)
+
+
+def note_run_held(experiment: Experiment, run: TrainingRun) -> None:
+    """The same for who holds the experiment's lock."""
+    write_json(_run_path(experiment), run.model_dump())
 
 
 def run_of(experiment: Experiment) -> TrainingRun | None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from prefect.exceptions import Abort
 from prefect.states import Cancelling
 
 from glaucoma.errors import TrainingError, TransientError
+from glaucoma.records.ended import TrainingRun, experiments_of_run, note_run_held
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.words import Standing
 from glaucoma.training import supervise
@@ -119,6 +121,23 @@ def test_an_attempt_whose_process_is_killed_is_followed_by_one_that_resumes_and_
     kind, _, content = str(picture.data).partition(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (768, 448)
+
+
+def test_a_run_that_waited_for_another_runs_training_is_the_one_whose_end_is_written(
+    tiny: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = create_experiment(tiny.tiny_spec(), workspace)
+    seen: list[str] = []
+
+    def waits(*_: Any, report: Callable[[TrainingProgress], None], **__: Any) -> Experiment:
+        seen.append(str(runtime.flow_run.id))
+        note_run_held(experiment, TrainingRun(run_id="another", execution=AT_ONCE))
+        report(TrainingProgress(time=datetime.now(UTC), event="begin"))
+        return experiment
+
+    monkeypatch.setattr(supervise, "train", waits)
+    flow(lambda: train_with_retries(tiny.tiny_spec(), workspace, AT_ONCE), name="waited")()
+    assert [found for found, _ in experiments_of_run(seen[0], workspace)] == [experiment]
 
 
 def test_table_and_picture_are_changed_in_place(
