@@ -102,7 +102,10 @@ def make_experiment(
         binary_cross_entropy_with_logits(logits_of(model, inputs, values), truth).backward()
         optimizer.step()
     saved = Checkpoints(experiment.checkpoints)
-    sha256 = saved.save_best({"experiment_id": experiment.experiment_id, "model": model.state_dict()})
+    state = {"epoch": 1, "best_epoch": 1}
+    sha256 = saved.save_best(
+        {"experiment_id": experiment.experiment_id, "state": state, "model": model.state_dict(), "scores": {}}
+    )
 
     def finish(metadata: Metadata) -> None:
         metadata.status = Status.COMPLETED
