@@ -72,8 +72,9 @@ class Attempt:
     def ended(self, timeout_s: float) -> dict[str, Any]:
         """Waits for the end; gives what the process said last (`killed` where it could not)."""
         self.process.wait(timeout_s)
-        self._said.seek(0)
-        text = self._said.read().decode(errors="replace")
+        with self._said as said_all:
+            said_all.seek(0)
+            text = said_all.read().decode(errors="replace")
         for line in reversed(text.splitlines()):
             if line.startswith('{"outcome"'):
                 said: dict[str, Any] = json.loads(line)

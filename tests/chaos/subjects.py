@@ -13,7 +13,7 @@ from glaucoma.workspace import Workspace
 from tests.chaos.running import Attempt
 from tests.unit.training.conftest import make_prepared, tiny_spec
 
-STALL_S = 90.0
+STALL_S = 60.0
 """Longer than a start with its imports on a busy machine; the process that a SIGSTOP holds is ended after it."""
 
 
