@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_the_experiment_cancelled_in_metadata_and_ledger(
     experiment = create_experiment(spec, workspace)
     assert experiment.status is Status.CANCELLED
     entry = Ledger(workspace.ledger_url).experiment(experiment.experiment_id)
-    assert (entry.status, entry.reason) == (Standing.CANCELLED, "KeyboardInterrupt")
+    assert (entry.status, entry.reason) == (Standing.CANCELLED, "Cancelled (KeyboardInterrupt)")
 
 
 def test_a_server_that_is_away_cancels_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
