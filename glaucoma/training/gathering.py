@@ -154,10 +154,19 @@ def by_workers(
     atexit.register(end)  # before multiprocessing's own, which would wait for them for ever
     try:
         for _ in recipes:
-            yield next(iterator)
+            yield _next(iterator, processes)
     finally:
         end()
         atexit.unregister(end)
+
+
+def _next(iterator: Any, processes: list[BaseProcess]) -> Any:
+    """The next batch; a worker that is killed while it hands one over is told as torch tells one killed before."""
+    try:
+        return next(iterator)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        lost = ", ".join(str(process.pid) for process in processes if not process.is_alive())
+        raise RuntimeError(f"DataLoader worker (pid {lost}) was lost while it handed over a batch: {error}") from error
 
 
 def _begin_worker(parent: int, worker: int) -> None:
