@@ -212,7 +212,7 @@ def test_no_worker_outlives_the_feed(feed, spec):
 
 def test_workers_leave_a_signal_to_the_process_group_to_their_parent(feed, spec):
     batches = feed(spec, workers=2).epoch(0)
-    seen = [next(batches)]
+    seen = [next(batches), next(batches)]  # one of each worker: both have begun
     for worker in multiprocessing.active_children():
         for number in (ASK, signal.SIGTERM, signal.SIGINT):
             os.kill(worker.pid, number)
