@@ -144,6 +144,8 @@ def test_what_a_process_leaves_that_ended_by_itself_is_ended_too(start: Start, m
 
 def test_what_an_earlier_attempt_left_is_found_by_its_mark_and_nothing_else_is(start: Start, mark: str) -> None:
     process, (descendant,) = start("ready(sleeper().pid); wait()")
+    while not psutil.Process(descendant).environ():  # the kernel shows it a moment after the program has begun
+        pass
     process.kill()
     process.wait()
     assert kill_left_behind("another mark") == []
