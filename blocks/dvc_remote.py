@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Self
 
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound
 from pydantic import Field, SecretStr, model_validator
 
+from blocks.loading import load_block
 from glaucoma.datasets.remote import Remote
-from glaucoma.errors import NotFoundError
 
 
 class DvcRemote(Block):
@@ -55,17 +54,7 @@ def remote_in_block(name: str) -> Remote:
 
     A block with fields that do not go together is a `SettingsError`.
     """
-    try:
-        block = DvcRemote.load(name)
-    except (ValueError, ObjectNotFound):  # Prefect raises ValueError for a block document that is not there
-        block = None
-    if not isinstance(block, DvcRemote):
-        raise NotFoundError(
-            f"No block dvc-remote/{name} on this Prefect server",
-            expected="the name of a block of type dvc-remote",
-            remedy="make it in Prefect's pages under Blocks, or see docs/how-to/keep-datasets-on-s3.md",
-        )
-    return block.remote()
+    return load_block(DvcRemote, name, "docs/how-to/keep-datasets-on-s3.md").remote()
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Self
 
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound
 from pydantic import Field, SecretStr, model_validator
 
-from glaucoma.errors import NotFoundError
+from blocks.loading import load_block
 from glaucoma.training.tracking.account import PUBLIC_SERVICE, Account
 
 
@@ -41,14 +40,4 @@ class WandbAccount(Block):
 
 def account_in_block(name: str) -> Account:
     """The account in the block `wandb-account/<name>` of the current server; `NotFoundError` where there is none."""
-    try:
-        block = WandbAccount.load(name)
-    except (ValueError, ObjectNotFound):  # Prefect raises ValueError for a block document that is not there
-        block = None
-    if not isinstance(block, WandbAccount):
-        raise NotFoundError(
-            f"No block wandb-account/{name} on this Prefect server",
-            expected="the name of a block of type wandb-account",
-            remedy="make it in Prefect's pages under Blocks, or see docs/how-to/compare-runs-in-a-page.md",
-        )
-    return block.account()
+    return load_block(WandbAccount, name, "docs/how-to/compare-runs-in-a-page.md").account()

@@ -74,6 +74,11 @@ class Workspace:
         """What is kept of runs for W&B (`wandb/`) and MLflow (`mlflow.db`, `mlflow-artifacts/`)."""
         return self.root / "tracking"
 
+    @property
+    def machine(self) -> Path:
+        """What is known of the machines that work here: `<host>/`, with readings and drained GPUs."""
+        return self.root / "machine"
+
     def datasets(self, name: str) -> Path:
         return self.root / "datasets" / checked_name(name)
 

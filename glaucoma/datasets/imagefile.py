@@ -182,7 +182,7 @@ def ordered_map(
     threads = workers or min(available_cores(), _MAX_WORKERS)
     waiting: deque[Future[_Out]] = deque()
     rest = iter(items)
-    with _opencv_single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
+    with opencv_single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
         try:
             waiting.extend(pool.submit(function, item) for item in islice(rest, 2 * threads))
             while waiting:
@@ -194,7 +194,8 @@ def ordered_map(
 
 
 @contextlib.contextmanager
-def _opencv_single_threaded() -> Iterator[None]:
+def opencv_single_threaded() -> Iterator[None]:
+    """Ends OpenCV's own threads for a while; they come back after it."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

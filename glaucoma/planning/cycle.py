@@ -18,6 +18,7 @@ from glaucoma.planning.propose import Proposal, propose
 from glaucoma.planning.settings import PlanSettings, Rules
 from glaucoma.provenance import digest, exclusive, write_json
 from glaucoma.records.ledger import Ledger, LedgerExperiment
+from glaucoma.records.remember import first_entry
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, StructureState, Task
 from glaucoma.training.build import build_model
@@ -186,21 +187,8 @@ def _plan(
 
 
 def _entry(proposal: Proposal, cycle_id: str) -> LedgerExperiment:
-    spec = proposal.spec
-    return LedgerExperiment(
-        experiment_id=proposal.experiment_id,
-        cycle_id=cycle_id,
-        task=spec.task,
-        dataset=spec.dataset,
-        prepared_key=spec.prepared_key,
-        spec=spec.model_dump(mode="json"),
-        model=spec.model,
-        seed=spec.seed,
-        status=Standing.PROPOSED,
-        novelty=proposal.novelty,
-        proposal_reason=proposal.reason,
-        created_at=datetime.now(UTC),
-    )
+    asked = {"cycle_id": cycle_id, "novelty": proposal.novelty, "proposal_reason": proposal.reason}
+    return first_entry(proposal.spec, datetime.now(UTC)).model_copy(update=asked)
 
 
 def read_plan(path: Path) -> CyclePlan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ import numpy as np
 
 from glaucoma.errors import DatasetError, IntegrityError
 from glaucoma.schema import Column, Label, Split, StructureState, Task
+from glaucoma.training.host_memory import free_memory_bytes
 from glaucoma.training.spec import ExperimentSpec
 from glaucoma.workspace import Workspace
 
@@ -182,20 +181,6 @@ def load_arrays(
             masks[place] = of_them
         loaded(place.stop)
     return replace(packed, images=images, masks=masks, rows=None)
-
-
-def free_memory_bytes() -> int:
-    """Memory that this process may still take: of the machine, and of its control group where that has a limit."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # no control groups (version 2) here, or no limit ("max")
-        limit = int((group / "memory.max").read_text())
-        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
-        used = int((group / "memory.current").read_text()) - (int(cached[1]) if cached else 0)
-        free = min(free, max(limit - used, 0))
-    return free
 
 
 def clinical_values(manifest: pd.DataFrame, rows: Any, spec: ExperimentSpec) -> Floats:

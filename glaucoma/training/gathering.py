@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import multiprocessing
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from glaucoma.training.augment import Draws, augment, draw
 from glaucoma.training.data import Arrays, normalise
 from glaucoma.training.sampling import Indices
 from glaucoma.training.spec import ExperimentSpec
-from glaucoma.training.stopping import die_with_parent, leave_stopping_to_the_training
+from glaucoma.training.stopping import die_with_parent, leave_stopping_to_the_training, stopping_held_back
 
 Gathered = tuple[torch.Tensor, torch.Tensor | None]
 _AHEAD = 2
 """Batches that each worker prepares ahead."""
 _CACHED_PIXELS = 150_000
+_LAST = -100
+"""Of what multiprocessing does at a process's end: lower than its own (-5 for a queue)."""
 _SHARED = Path("/dev/shm")  # noqa: S108  no place for files: how much memory processes may share
 
 
@@ -132,6 +135,8 @@ def by_workers(
     if not recipes:
         return
     _require_shared_memory(gatherer, recipes, workers)
+    from glaucoma.datasets.imagefile import opencv_single_threaded
+
     gatherer = Gatherer(gatherer.arrays, gatherer.spec, finishes=gatherer.finishes, threads=1)
     loader = DataLoader(
         gatherer,
@@ -145,7 +150,8 @@ def by_workers(
         multiprocessing_context="fork",  # the arrays are shared as they lie; any other way would copy them
     )
     others = multiprocessing.active_children()
-    with warnings.catch_warnings(), _opencv_without_threads():
+    # OpenCV's threads do not survive a fork, and a worker that then ends them waits for ever: they end before it.
+    with warnings.catch_warnings(), opencv_single_threaded(), stopping_held_back():
         # The workers take no lock that a thread of this process may hold: they only gather, resize and augment.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
         iterator: Any = iter(loader)
@@ -174,20 +180,13 @@ def _begin_worker(parent: int, worker: int) -> None:
     leave_stopping_to_the_training()
     if not die_with_parent(parent):
         os._exit(1)
+    # What other libraries registered for the end of the parent (Prefect: sending its last logs) fails in its fork.
+    Finalize(None, _leave, exitpriority=_LAST)
     torch.set_num_threads(1)
 
 
-@contextlib.contextmanager
-def _opencv_without_threads() -> Iterator[None]:
-    """OpenCV's threads do not survive a fork, and a worker that then ends them waits for ever: they end before it."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+def _leave() -> None:
+    os._exit(0 if sys.exc_info()[1] is None else 1)
 
 
 def _end(iterator: Any, processes: list[BaseProcess]) -> None:

@@ -6,12 +6,10 @@ and adds up what is alive at each moment. It takes about a second, whatever the 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from glaucoma.errors import GpuMemoryError, SettingsError, problems, shown_bytes
 from glaucoma.training.device import computes_bfloat16
+from glaucoma.training.host_memory import free_memory_bytes
 from glaucoma.training.settings import ExecutionSettings, Precision
 from glaucoma.training.spec import ExperimentSpec
 
@@ -31,7 +30,6 @@ TOLERANCE = 0.25
 _CPU_SLACK = 1.2
 """What the C library's allocator keeps of freed blocks, measured."""
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _FP32_BYTES, _HALF_BYTES = 4, 2
 
 
@@ -88,47 +86,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    import psutil
-
-    available = int(psutil.virtual_memory().available)
-    return min([available, *group_free_bytes(Path("/proc/self/cgroup"), _CGROUPS)])
-
-
-def group_free_bytes(membership: Path, groups: Path) -> Iterator[int]:
-    """What each control group that this process is in, and each group around that one, has left of its limit.
-
-    Args:
-        membership: `/proc/self/cgroup`; lines `<number>:<controllers>:<path>`, version 2 with the number 0.
-        groups: Where the control groups are mounted.
-    """
-    try:
-        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # no control groups here
-        return
-    for line in lines:
-        _, controllers, place = ([*line.split(":", 2), "", ""])[:3]
-        if controllers == "":
-            home, names = groups, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            home = groups / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        group = home / place.lstrip("/")
-        while group.is_relative_to(home):
-            with contextlib.suppress(OSError, ValueError):  # not mounted here, or without a limit ("max")
-                limit, used = (int((group / name).read_text()) for name in names[:2])
-                yield max(0, limit - used + _stat(group / "memory.stat", names[2]))
-            group = group.parent
-
-
-def _stat(path: Path, name: str) -> int:
-    """Bytes of files kept in memory, which the kernel gives up before it refuses any."""
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return 0
+    return free_memory_bytes()
 
 
 def _require_allowed(spec: ExperimentSpec, execution: ExecutionSettings, estimate: Estimate, model: nn.Module) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 from glaucoma.training.exits import Exit
@@ -85,7 +86,24 @@ def tie_forks(lock: int | None) -> None:
     os.register_at_fork(after_in_child=in_fork)
 
 
+_HEARD = (ASK, signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def stopping_held_back() -> Iterator[None]:
+    """What is asked meanwhile is heard after it; a process forked in here hears nothing until it leaves stopping.
+
+    Without it a signal between a worker's fork and its first line would end the worker.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_stopping_to_the_training() -> None:
     """For processes that read ahead: a cancel's SIGTERM goes to all, and the training must still end its step."""
-    for number in (ASK, signal.SIGTERM, signal.SIGINT):
+    for number in _HEARD:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)

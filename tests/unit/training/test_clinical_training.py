@@ -7,21 +7,10 @@ import torch
 from glaucoma.datasets.manifest import read_manifest, write_manifest
 from glaucoma.schema import Column, Split
 from glaucoma.training.checkpoints import Checkpoints
-from glaucoma.training.experiment import create_experiment
-from glaucoma.training.loop import StoppedError, run_training
+from glaucoma.training.loop import StoppedError
 from glaucoma.training.predict import load_model, predict_classification
-from glaucoma.training.progress_log import ProgressWriter
 from glaucoma.workspace import Workspace
-
-
-def run(spec, workspace, execution, should_stop=lambda _: False):
-    experiment = create_experiment(spec, workspace)
-    progress = ProgressWriter(experiment.progress_path)
-    try:
-        run_training(experiment, workspace, execution, progress, should_stop)
-    finally:
-        progress.close()
-    return experiment
+from tests.unit.training.running import run
 
 
 def with_ages(folder):

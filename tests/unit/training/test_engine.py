@@ -10,11 +10,10 @@ from glaucoma.errors import SettingsError
 from glaucoma.training.checkpoints import Checkpoints
 from glaucoma.training.device import choose_device, memory_mb, placed, utilization_percent
 from glaucoma.training.engine import Engine, Place, chosen_precision, find_place, make_engine
-from glaucoma.training.experiment import create_experiment
-from glaucoma.training.loop import StoppedError, run_training
-from glaucoma.training.progress_log import ProgressWriter
+from glaucoma.training.loop import StoppedError
 from glaucoma.training.settings import Device, Precision, Strategy
 from glaucoma.workspace import Workspace
+from tests.unit.training.running import run, stop_after
 
 CPU = torch.device("cpu")
 TORCHRUN = {
@@ -25,21 +24,6 @@ TORCHRUN = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "1",
 }
-
-
-def run(spec, workspace, execution, should_stop=lambda _: False):
-    experiment = create_experiment(spec, workspace)
-    progress = ProgressWriter(experiment.progress_path)
-    try:
-        run_training(experiment, workspace, execution, progress, should_stop)
-    finally:
-        progress.close()
-    return experiment
-
-
-def stop_after(calls):
-    seen = iter(range(1, 10**6))
-    return lambda _: next(seen) == calls
 
 
 def test_one_process_in_32_bits_needs_no_lightning(execution):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import cv2
@@ -23,6 +24,7 @@ from glaucoma.training.gathering import Gatherer, Recipe, by_thread
 from glaucoma.training.gpu_errors import lost_worker_error
 from glaucoma.training.processes import ASK
 from glaucoma.training.settings import AugmentSettings
+from glaucoma.training.stopping import stopping_held_back
 
 CPU = torch.device("cpu")
 EVERYTHING = AugmentSettings(gamma=0.3, blur_px=1.0, noise=0.05)
@@ -212,11 +214,32 @@ def test_no_worker_outlives_the_feed(feed, spec):
 
 def test_workers_leave_a_signal_to_the_process_group_to_their_parent(feed, spec):
     batches = feed(spec, workers=2).epoch(0)
-    seen = [next(batches), next(batches)]  # one of each worker: both have begun
+    seen = [next(batches)]  # of the first worker; the second may not have reached its first line yet
     for worker in multiprocessing.active_children():
         for number in (ASK, signal.SIGTERM, signal.SIGINT):
             os.kill(worker.pid, number)
     assert_same(feed(spec).epoch(0), [*seen, *batches])
+
+
+def test_the_parent_hears_what_it_is_asked_while_workers_start(feed, spec):
+    heard = []
+    before = signal.signal(ASK, lambda number, frame: heard.append(number))
+    try:
+        with stopping_held_back():
+            os.kill(os.getpid(), ASK)
+            assert heard == []
+        assert heard == [ASK]
+    finally:
+        signal.signal(ASK, before)
+
+
+def test_workers_end_well_whatever_is_registered_for_the_end_of_the_parent(feed, spec, monkeypatch):
+    def fails_in_a_fork():
+        raise RuntimeError("as Prefect's sending of the last logs does")
+
+    monkeypatch.setattr(threading, "_threading_atexits", [fails_in_a_fork])
+    made = feed(spec, workers=2)
+    assert len(list(made.epoch(0))) == made.batches_per_epoch
 
 
 def test_a_worker_that_is_killed_ends_the_epoch_with_an_error_and_the_other_worker(feed, make_spec):

@@ -11,7 +11,8 @@ from glaucoma.errors import GpuMemoryError, SettingsError
 from glaucoma.schema import Task
 from glaucoma.training import limits
 from glaucoma.training.build import build_model
-from glaucoma.training.limits import TOLERANCE, free_bytes, group_free_bytes, require_fits
+from glaucoma.training.host_memory import group_free_bytes
+from glaucoma.training.limits import TOLERANCE, free_bytes, require_fits
 
 CPU = torch.device("cpu")
 

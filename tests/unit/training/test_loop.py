@@ -12,21 +12,12 @@ from glaucoma.training.catch_up import Bar
 from glaucoma.training.checkpoints import LAST, Checkpoints
 from glaucoma.training.data import load_arrays, open_prepared
 from glaucoma.training.experiment import create_experiment
-from glaucoma.training.loop import StoppedError, run_training
+from glaucoma.training.loop import StoppedError
 from glaucoma.training.predict import load_model, predict_classification, predict_segmentation
-from glaucoma.training.progress_log import Phase, ProgressWriter, read_progress
+from glaucoma.training.progress_log import Phase, read_progress
 from glaucoma.training.saving import Saving
 from glaucoma.workspace import Workspace
-
-
-def run(spec, workspace, execution, should_stop=lambda _: False):
-    experiment = create_experiment(spec, workspace)
-    progress = ProgressWriter(experiment.progress_path)
-    try:
-        run_training(experiment, workspace, execution, progress, should_stop)
-    finally:
-        progress.close()
-    return experiment
+from tests.unit.training.running import run, stop_after
 
 
 def weights(experiment, name="best"):
@@ -41,12 +32,6 @@ def assert_same_weights(first, second):
         assert one.keys() == other.keys()
         for key in one:
             assert torch.equal(one[key], other[key]), key
-
-
-def stop_after(calls):
-    """A `should_stop` that says yes at its call number `calls`."""
-    seen = iter(range(1, 10**6))
-    return lambda _: next(seen) == calls
 
 
 @pytest.fixture
