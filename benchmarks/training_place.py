@@ -120,8 +120,8 @@ def loop_ends(
     asked: list[tuple[int, float]] = []
 
     class Clocked(Trainer):
-        def _open_data(self) -> None:
-            super()._open_data()
+        def _open_data(self, progress: ProgressWriter) -> None:
+            super()._open_data(progress)
             self.train = feed(self.train)
 
     def stop_asked() -> bool:

@@ -43,8 +43,8 @@ def main() -> None:
     experiment = create_experiment(ExperimentSpec.model_validate(given["spec"]), workspace)
 
     class Marked(Trainer):
-        def _open_data(self) -> None:
-            super()._open_data()
+        def _open_data(self, progress: ProgressWriter) -> None:
+            super()._open_data(progress)
             _mark("data")
             import timm  # noqa: F401  the network's part is then its own
 
