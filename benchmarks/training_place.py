@@ -77,6 +77,8 @@ def new_experiment(spec: ExperimentSpec, workspace: Workspace) -> Experiment:
 class Ready:
     """Batches that lie ready, where the loop looks for its feed."""
 
+    place = "ready as tensors"
+
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
         self.batches_per_epoch = len(batches)

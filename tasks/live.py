@@ -16,23 +16,33 @@ from tasks.stage import shown_if_possible
 _SHARE_OF_TIME = 0.01
 
 
-class Live:
-    """An artifact that is made at its first content and changed by each further one, not too often.
+class Pace:
+    """How often something is told: the pause grows with the time that has passed.
 
-    Prefect keeps each change as an event for days. So the pause between two grows with the time that has passed: after
-    a day there were a few hundred of them, not ten thousand.
+    Prefect keeps what it is told for days: after a day there were a few hundred of them, not ten thousand.
     """
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._began = time.monotonic()
-        self._shown_at = float("-inf")
-        self._artifact: UUID | None = None
+        self._told_at = float("-inf")
 
     def due(self) -> bool:
-        """True where it is time for the next content."""
+        """True where it is time for the next."""
         now = time.monotonic()
-        return now - self._shown_at >= max(self._every_s, _SHARE_OF_TIME * (now - self._began))
+        return now - self._told_at >= max(self._every_s, _SHARE_OF_TIME * (now - self._began))
+
+    def told(self) -> None:
+        """The pause begins anew."""
+        self._told_at = time.monotonic()
+
+
+class Live(Pace):
+    """An artifact that is made at its first content and changed by each further one, not too often."""
+
+    def __init__(self, every_s: float) -> None:
+        super().__init__(every_s)
+        self._artifact: UUID | None = None
 
     def _show(self, make: Callable[[], Any], data: str, description: str) -> None:
         with shown_if_possible():
@@ -41,7 +51,7 @@ class Live:
             else:
                 with get_client(sync_client=True) as client:
                     client.update_artifact(self._artifact, ArtifactUpdate(data=data, description=description))
-        self._shown_at = time.monotonic()
+        self.told()
 
 
 class LiveTable(Live):

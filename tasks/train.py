@@ -8,7 +8,7 @@ from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
-from tasks.live import LivePicture, LiveTable
+from tasks.live import LivePicture, LiveTable, Pace
 from tasks.own_run import OwnRun
 from tasks.stage import ProgressArtifact, artifact_key, found_again, shown_if_possible, stage_task
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from glaucoma.workspace import Workspace
 
 _MOST_ROWS = 200
+_EPOCHS_LOGGED_EVERY_S = 2.0
 
 
 def train_with_retries(
@@ -90,6 +91,7 @@ class TrainingDisplay:
         self._progress = ProgressArtifact(artifact_key("train", name), f"Training {name}")
         self._table = LiveTable(artifact_key("epochs", name))
         self._picture = LivePicture(artifact_key("curves", name))
+        self._log = Pace(_EPOCHS_LOGGED_EVERY_S)
         self._own_run = OwnRun()
         self._logger = get_run_logger()
 
@@ -102,7 +104,9 @@ class TrainingDisplay:
             self._logger.info("%s: %s", self._name, progress.line())
         elif progress.val is not None:
             self._lines.append(progress)
-            self._logger.info("%s: %s%s", self._name, progress.line(), left)
+            if self._log.due():
+                self._logger.info("%s: %s%s", self._name, progress.line(), left)
+                self._log.told()
             self._show_epochs(last=False)
         self._progress(progress.share, progress.line() + left)
 

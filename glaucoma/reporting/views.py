@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from glaucoma.reporting.material import Material
 from glaucoma.reporting.plots import Curve
 from glaucoma.reporting.words import NAMES, count_text, duration_text, interval_text, metric_name, number_text
 from glaucoma.schema import Split, Task
+from glaucoma.training.loss_settings import LossOptions
 
 Materials = Mapping[str, Material]
 COLOURS = 8
@@ -23,7 +24,8 @@ _SECOND = {
     Task.SEGMENTATION: ("disc_dice", "cup_dice"),
 }
 _SHOWN_SETTINGS = ("input_px", "epochs", "batch_size", "learning_rate", "weight_decay", "loss", "augment", "pretrained",
-                   "seed")  # fmt: skip
+                   "clinical", "seed")  # fmt: skip
+_LOSS_DEFAULTS = LossOptions().model_dump(mode="json")
 REGIONS = ("cup", "rim", "peripapillary", "rest")
 DRI_NAMES = {
     "dri": ("On the disc", "share of the relevance on the optic disc: the Disc Relevance Index"),
@@ -135,13 +137,23 @@ def row(experiment: ExperimentFacts, record: CycleRecord, colour: str, low: floa
         "duration": duration_text(experiment.duration_s),
         "reason": experiment.reason,
         "failure": experiment.failure,
-        "settings": [
-            (k.replace("_", " "), _setting(experiment.spec[k])) for k in _SHOWN_SETTINGS if k in experiment.spec
-        ],
+        "settings": [*settings_of(experiment.spec)],
     }
 
 
+def settings_of(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The settings that tell experiments apart; clinical values and options of the loss only where there are any."""
+    for name in _SHOWN_SETTINGS:
+        if spec.get(name) not in (None, [], ()):
+            yield name.replace("_", " "), _setting(spec[name])
+    for name, value in (spec.get("loss_options") or {}).items():
+        if value != _LOSS_DEFAULTS.get(name):
+            yield f"loss: {name.replace('_', ' ')}", _setting(value)
+
+
 def _setting(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_setting(one) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")

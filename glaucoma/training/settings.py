@@ -135,7 +135,10 @@ class ExecutionSettings(Settings):
         default=3, ge=0, le=100, description="Further attempts after what can pass, each from the last checkpoint."
     )
     first_retry_delay_s: float = Field(
-        default=60.0, ge=0, le=86_400, description="Before the first of them; each further one waits twice as long."
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="Before the first of them; each further one waits twice as long, a day at the most.",
     )
     rollback: bool = Field(
         default=False, description="When the run is cancelled, remove all that the experiment wrote."

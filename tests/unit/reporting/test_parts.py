@@ -18,7 +18,12 @@ from glaucoma.records.record import CycleRecord
 from glaucoma.reporting.plots import Curve, interval_bar, roc_band, split_bars, training_chart
 from glaucoma.reporting.svg import Chart, nice_ticks, tag
 from glaucoma.reporting.table import experiments_table, ledger_table
+from glaucoma.reporting.views import settings_of
 from glaucoma.reporting.words import count_text, duration_text, interval_text, moment_text, number_text
+from glaucoma.schema import Task
+from glaucoma.training.loss_settings import LossOptions
+from glaucoma.training.settings import ClinicalValue, TrainSettings
+from glaucoma.training.spec import spec_from
 
 NOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -146,3 +151,12 @@ def test_the_table_of_a_cycle_marks_its_best(cycle: CycleRecord) -> None:
     out = io.StringIO()
     Console(file=out, width=80, force_terminal=True, no_color=True).print(table)
     assert out.getvalue().count("\x1b[1m") >= len(cycle.best)
+
+
+def test_the_settings_of_an_experiment_name_what_is_not_usual() -> None:
+    usual = spec_from(TrainSettings.for_preset("smoke"), Task.CLASSIFICATION, "eyes", "0" * 16)
+    other = usual.model_copy(update={"clinical": (*ClinicalValue,), "loss_options": LossOptions(focal_gamma=3)})
+    shown, shown_other = (dict(settings_of(spec.model_dump(mode="json"))) for spec in (usual, other))
+    more = {"clinical": "age years, iop mmhg", "loss: focal gamma": "3"}
+    assert shown_other == shown | more
+    assert not more.keys() & shown.keys()
