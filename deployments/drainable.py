@@ -11,7 +11,6 @@ worker of its name left alive keeps its place until its process ends. `deploymen
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -29,7 +28,7 @@ from prefect.workers.process import ProcessWorker
 
 from deployments.earlier import EarlierRuns
 from deployments.leftovers import close_lost_runs, process_groups, requeue_unclaimed, run_processes
-from deployments.worker import SAVE_S
+from deployments.worker import SAVE_S, follow
 from deployments.worker_lock import Held, hold, lock_of
 from glaucoma.machine.drained import is_drained
 from glaucoma.workspace import Workspace
@@ -38,7 +37,6 @@ _LOOK_EVERY_S = 2.0
 _LOOK_WHILE_ENDING_S = 0.25
 _ASK_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 _REQUEUE_EVERY_S = 60.0
-_PR_SET_PDEATHSIG = 1
 _AWAY = (httpx.TransportError, httpx.HTTPStatusError)
 
 _log = get_logger("arc.worker")
@@ -270,15 +268,6 @@ class _Ending:
                     os.killpg(group, number)
                 except ProcessLookupError:
                     continue  # it has ended
-
-
-def follow(parent: int) -> None:
-    """Has the kernel send SIGTERM, so that this worker drains, when the process that started it is killed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        sys.exit(0)  # it is gone already
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

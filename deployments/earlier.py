@@ -48,7 +48,7 @@ class EarlierRuns:
             return
         alive = self.alive()
         for run in [run for run in self._runs if run not in alive]:
-            for line in await close_runs(client, [run]):
+            for line in await close_runs(client, [run], cancelled=run in self._asked_at):
                 _log.info(line)
             del self._runs[run]
         if time.monotonic() < self._look_at:

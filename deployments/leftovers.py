@@ -88,14 +88,20 @@ async def close_lost_runs(client: PrefectClient, workers: Collection[str], alive
     return lines
 
 
-async def close_runs(client: PrefectClient, runs: Collection[UUID]) -> list[str]:
-    """The same for these runs, whose processes have just ended: those that the books still hold for alive."""
+async def close_runs(client: PrefectClient, runs: Collection[UUID], *, cancelled: bool = False) -> list[str]:
+    """The same for these runs, whose processes have just ended: those that the books still hold for alive.
+
+    Args:
+        cancelled: They were ended by a cancel. Without its worker a run calls that a crash.
+    """
     lines = []
     for identity in runs:
         try:
             run = await client.read_flow_run(identity)
         except ObjectNotFound:
             continue  # a person deleted it
+        if cancelled and run.state_type is StateType.CRASHED:
+            run = run.model_copy(update={"state_type": StateType.CANCELLING})
         if run.state_type in LIVE:
             lines += await _close(client, run)
     return lines

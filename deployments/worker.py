@@ -9,6 +9,7 @@ The first SIGTERM drains: the worker takes nothing new, its runs end, then it en
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ _LIVED_S = 60.0
 """A worker that lived for so long crashed for another reason than the one before it."""
 _WRONG_USE = 2
 _LOOK_EVERY_S = 0.1
+_PR_SET_PDEATHSIG = 1
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -92,6 +94,15 @@ class Supervisor:
             number = self._asked[self._passed_on]
             self._passed_on += 1
             self._child.send_signal(number)
+
+
+def follow(parent: int) -> None:
+    """Called by the child: has the kernel send it SIGTERM, so that it drains, when `parent`, which started it, is killed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit(0)  # it is gone already
 
 
 def worker_command(spec: WorkerSpec, drain_timeout_s: float, *, healthcheck: bool = False) -> list[str]:
