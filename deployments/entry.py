@@ -47,7 +47,7 @@ def _secret(name: str, path: Path) -> str:
 
 def become(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replaces this process by the command: same process id, so signals reach it."""
-    os.execvpe(command[0], command, environment)  # noqa: S606  a list, no shell
+    os.execvpe(command[0], list(command), environment)  # noqa: S606  a list, no shell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

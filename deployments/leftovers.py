@@ -107,14 +107,14 @@ async def close_runs(client: PrefectClient, runs: Collection[UUID], *, cancelled
     return lines
 
 
-async def requeue_unclaimed(client: PrefectClient, pool: str) -> list[str]:
+async def requeue_unclaimed(client: PrefectClient, pool: str, older_than_s: float = _UNLABELLED_S) -> list[str]:
     """Puts runs of the pool back that a worker took and never marked: it was killed between the two."""
     pending = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
     in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
     lines = []
     for run in await client.read_flow_runs(flow_run_filter=pending, work_pool_filter=in_pool, limit=200):
         since = run.state.timestamp if run.state else datetime.now(UTC)
-        old = datetime.now(UTC) - since > timedelta(seconds=_UNLABELLED_S)
+        old = datetime.now(UTC) - since > timedelta(seconds=older_than_s)
         if old and WORKER not in run.labels and run.infrastructure_pid is None:
             lines += await _close(client, run)
     return lines

@@ -1,6 +1,6 @@
 """A whole Prefect installation on this machine: server, work pools, deployments and the workers of its GPU policy.
 
-python -m deployments.local up | down | status
+python -m deployments.local up | drain | down | status
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
 from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, workers_in_the_books
-from deployments.local_workers import describe_workers, specs_here, start_workers, stop_workers
+from deployments.local_workers import describe_workers, drain_workers, specs_here, start_workers, stop_workers
 from deployments.services import Service, marked, stop_rest
 from deployments.worker_lock import is_at_work, lock_of
 from glaucoma.errors import ArcError
@@ -121,6 +121,12 @@ def down(workspace: Workspace) -> None:
     _say("Stopped. Nothing is left running.")
 
 
+def drain(workspace: Workspace) -> None:
+    """Ends the workers when their runs have ended; the server goes on, and `up` starts them again."""
+    drain_workers(services_folder(workspace), _say)
+    _say("Drained. What waits in a queue stays there until `up`.")
+
+
 def status(workspace: Workspace) -> None:
     """Says what runs."""
     folder = services_folder(workspace)
@@ -195,11 +201,11 @@ def _say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m deployments.local", description=__doc__)
-    parser.add_argument("what", choices=["up", "down", "status"])
+    parser.add_argument("what", choices=["up", "drain", "down", "status"])
     chosen = parser.parse_args(arguments)
     os.environ["PREFECT_API_URL"] = api_url()
     try:
-        {"up": up, "down": down, "status": status}[chosen.what](Workspace.at())
+        {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](Workspace.at())
     except ArcError as error:
         sys.stderr.write(f"Failed: {error}\n")
         return error.exit_code

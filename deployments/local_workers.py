@@ -67,6 +67,18 @@ def stop_workers(folder: Path) -> None:
         service.wait_for_end(_END_S)
 
 
+def drain_workers(folder: Path, say: Callable[[str], None]) -> None:
+    """Has all of them let their runs end, and returns when the last one has ended; the server goes on."""
+    services = _services(folder)
+    for service in services:
+        service.ask(signal.SIGTERM)
+    for service in services:
+        if (process := service.process()) is not None:
+            say(f"{service.name} lets its runs end (pid {process.pid})")
+            process.wait()
+            service.wait_for_end(_END_S)
+
+
 def describe_workers(
     specs: Sequence[WorkerSpec], folder: Path, workspace: Workspace, *, server_answers: bool
 ) -> list[str]:

@@ -97,7 +97,7 @@ class Supervisor:
 
 
 def follow(parent: int) -> None:
-    """Called by the child: has the kernel send it SIGTERM, so that it drains, when `parent`, which started it, is killed."""
+    """For the child: the kernel sends it SIGTERM, so that it drains, when `parent`, which started it, is killed."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

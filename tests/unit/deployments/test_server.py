@@ -26,7 +26,9 @@ def test_a_sqlite_file_can_be_named():
     assert server_environment({"ARC_DATABASE_URL": url}) == {DATABASE: url}
 
 
-@pytest.mark.parametrize("url", ["mysql://arc:secret@db/arc", "secret", "postgresql://", "postgresql://arc:secret@/arc"])
+@pytest.mark.parametrize(
+    "url", ["mysql://arc:secret@db/arc", "secret", "postgresql://", "postgresql://arc:secret@/arc"]
+)
 def test_another_database_is_refused_and_no_password_is_shown(url):
     with pytest.raises(SettingsError, match="ARC_DATABASE_URL") as refused:
         server_environment({"ARC_DATABASE_URL": url})
