@@ -37,6 +37,7 @@ _LOOK_EVERY_S = 2.0
 _LOOK_WHILE_ENDING_S = 0.25
 _ASK_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 _REQUEUE_EVERY_S = 60.0
+_ASK_WHEN_FULL_EVERY_S = 30.0
 _AWAY = (httpx.TransportError, httpx.HTTPStatusError)
 
 _log = get_logger("arc.worker")
@@ -78,6 +79,7 @@ class DrainableWorker(ProcessWorker):
         super().__init__(**options)
         self._held_back = held_back
         self._said: str | None = None
+        self._asked_at = 0.0
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -92,6 +94,8 @@ class DrainableWorker(ProcessWorker):
         reason = self._held_back()
         if reason is not None:
             self._say(f"takes nothing: {reason}")
+            return []
+        if self._is_full():
             return []
         try:
             taken = await super().get_and_submit_flow_runs()
@@ -108,6 +112,17 @@ class DrainableWorker(ProcessWorker):
             if not self.is_setup:
                 raise
             self._say(f"the server does not hear this worker, which goes on: {error}")
+
+    def _is_full(self) -> bool:
+        """Whether to spare the server a question: it costs the server most, and the answer would be thrown away.
+
+        Once in a while it is asked all the same, or it would take the queues for abandoned.
+        """
+        now = time.monotonic()
+        if self.limiter.available_tokens > 0 or now - self._asked_at > _ASK_WHEN_FULL_EVERY_S:
+            self._asked_at = now
+            return False
+        return True
 
     def is_worker_still_polling(self, query_interval_seconds: float) -> bool:
         return self._held_back() is not None or super().is_worker_still_polling(query_interval_seconds)

@@ -36,8 +36,12 @@ def waits() -> None:
     """Only its name is used."""
 
 
-class Instant(DrainableWorker):
-    """Its runs have no process and end at once."""
+class Told(DrainableWorker):
+    """Its runs have no process, and end when they are told to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.end = asyncio.Event()
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -45,6 +49,7 @@ class Instant(DrainableWorker):
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
         task_status.started(os.getpid())
+        await self.end.wait()
         return ProcessWorkerResult(status_code=0, identifier="none")
 
 
@@ -58,8 +63,8 @@ def with_pool(check: Callable[[PrefectClient], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def worker(reasons: list[str]) -> Instant:
-    return Instant(
+def worker(reasons: list[str]) -> Told:
+    return Told(
         held_back=lambda: reasons[0] if reasons else None,
         work_pool_name=POOL,
         name=NAME,
@@ -87,6 +92,12 @@ def test_a_worker_that_is_held_back_takes_nothing_and_then_takes_what_waited() -
             reasons.clear()
             assert [taken.id for taken in await held.get_and_submit_flow_runs()] == [run]
             assert held.at_work == 1
+            waiting = await scheduled(client)
+            asked = held._asked_at
+            assert await held.get_and_submit_flow_runs() == []
+            assert held._asked_at == asked, "a worker without a free place asks for nothing"
+            held.end.set()
+        await client.delete_flow_run(waiting)
         assert await state_of(client, run) is not StateType.SCHEDULED
         await client.delete_flow_run(run)
 
