@@ -1,6 +1,6 @@
-"""A whole Prefect installation on this machine: server, work pools, deployments and one worker a pool.
+"""A whole Prefect installation on this machine: server, work pools, deployments and the workers of its GPU policy.
 
-python -m deployments.local up | down | status
+python -m deployments.local up | drain | down | status
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
-from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, worker_name
+from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, workers_in_the_books
+from deployments.local_workers import describe_workers, drain_workers, specs_here, start_workers, stop_workers
 from deployments.services import Service, marked, stop_rest
+from deployments.worker_lock import is_at_work, lock_of
 from glaucoma.errors import ArcError
+from glaucoma.machine.drained import this_host
 from glaucoma.provenance import write_bytes
 from glaucoma.workspace import Workspace
 
@@ -73,7 +76,7 @@ def up(workspace: Workspace) -> None:
     Runs that a power cut or a kill left alive in the server's books are closed there before their worker starts.
     """
     folder, variables = services_folder(workspace), environment(workspace)
-    prefect = [sys.executable, "-m", "prefect"]
+    specs = specs_here(_say)
     server = Service("server", folder)
     if server.process() is None and _answers():
         raise ArcError(
@@ -83,20 +86,15 @@ def up(workspace: Workspace) -> None:
             remedy="stop it, choose another port with PREFECT_SERVER_API_PORT, "
             "or use it: PREFECT_API_URL=... python -m deployments.apply",
         )
-    server.start([*prefect, "server", "start"], variables, PROJECT)
+    server.start([sys.executable, "-m", "deployments.server"], variables, PROJECT)
     server.wait_until(_answers, _START_TIMEOUT_S, "ready")
     _say(f"server: {api_url()}")
     for line in asyncio.run(apply(workspace)):
         _say(line)
-    for line in asyncio.run(_close_lost_runs(folder)):
+    for line in asyncio.run(_close_lost_runs(workspace)):
         _say(line)
-    for pool, declared in declared_pools().items():
-        worker = Service(f"worker-{pool}", folder)
-        name = worker_name(pool)
-        limit = ["--limit", str(declared.worker_limit)] if declared.worker_limit else []
-        worker.start([*prefect, "worker", "start", "--pool", pool, "--name", name, *limit], variables, PROJECT)
-        worker.wait_until(lambda pool=pool: asyncio.run(_has_worker(pool)), _START_TIMEOUT_S, "online")  # type: ignore[misc]
-        _say(f"worker: {name}")
+    for line in start_workers(specs, folder, variables):
+        _say(line)
     asyncio.run(_resume_pools(folder))
     host, port = host_and_port()
     _say(f"\nPrefect's pages: http://{host}:{port}")
@@ -115,8 +113,7 @@ def down(workspace: Workspace) -> None:
     if alive:
         asyncio.run(_pause_pools(folder))
         asyncio.run(_cancel_runs())
-    for pool in declared_pools():
-        Service(f"worker-{pool}", folder).stop(_GRACE_S)
+    stop_workers(folder)
     if alive:
         asyncio.run(_resume_pools(folder))
     Service("server", folder).stop(_GRACE_S)
@@ -124,12 +121,19 @@ def down(workspace: Workspace) -> None:
     _say("Stopped. Nothing is left running.")
 
 
+def drain(workspace: Workspace) -> None:
+    """Ends the workers when their runs have ended; the server goes on, and `up` starts them again."""
+    drain_workers(services_folder(workspace), _say)
+    _say("Drained. What waits in a queue stays there until `up`.")
+
+
 def status(workspace: Workspace) -> None:
     """Says what runs."""
     folder = services_folder(workspace)
-    for name in ["server", *(f"worker-{pool}" for pool in declared_pools())]:
-        process = Service(name, folder).process()
-        _say(f"{name:<16} {'not running' if process is None else f'pid {process.pid}'}")
+    server = Service("server", folder).process()
+    _say(f"server: {'not running' if server is None else f'pid {server.pid}, {api_url()}'}")
+    for line in describe_workers(specs_here(_say), folder, workspace, server_answers=_answers()):
+        _say(line)
     _say(f"{len(marked(folder))} processes in all; {len(declared_deployments())} deployments are declared")
 
 
@@ -158,9 +162,11 @@ def _paused(folder: Path) -> list[str]:
     return [name for name in path.read_text().split() if name in declared_pools()] if path.is_file() else []
 
 
-async def _close_lost_runs(folder: Path) -> list[str]:
-    gone = [worker_name(pool) for pool in declared_pools() if Service(f"worker-{pool}", folder).process() is None]
+async def _close_lost_runs(workspace: Workspace) -> list[str]:
+    """Those of workers that this machine does not start any more; each worker that it starts settles its own."""
     async with get_client() as client:
+        ours = [name for name in await workers_in_the_books(client) if name.endswith(f"-{this_host()}")]
+        gone = [name for name in ours if not is_at_work(lock_of(workspace, name))]
         return await close_lost_runs(client, gone, runs_with_a_process())
 
 
@@ -179,12 +185,6 @@ async def _cancel_runs() -> None:
             await asyncio.sleep(0.5)
 
 
-async def _has_worker(pool: str) -> bool:
-    async with get_client() as client:
-        workers = await client.read_workers_for_work_pool(pool)
-    return any(worker.status is not None and worker.status.value == "ONLINE" for worker in workers)
-
-
 def _answers() -> bool:
     try:
         with urllib.request.urlopen(f"{api_url()}/health", timeout=5) as response:  # noqa: S310  always http to our own host
@@ -201,11 +201,11 @@ def _say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m deployments.local", description=__doc__)
-    parser.add_argument("what", choices=["up", "down", "status"])
+    parser.add_argument("what", choices=["up", "drain", "down", "status"])
     chosen = parser.parse_args(arguments)
     os.environ["PREFECT_API_URL"] = api_url()
     try:
-        {"up": up, "down": down, "status": status}[chosen.what](Workspace.at())
+        {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](Workspace.at())
     except ArcError as error:
         sys.stderr.write(f"Failed: {error}\n")
         return error.exit_code

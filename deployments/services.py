@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,12 @@ class Service:
         write_bytes(self._pid_file, f"{child.pid} {process.create_time()}".encode())
         return process
 
+    def wait_for_end(self, grace_s: float) -> None:
+        """Waits for the end of a process that was asked for it, then ends it."""
+        if (process := self.process()) is not None:
+            _end(process, grace_s)
+        self._pid_file.unlink(missing_ok=True)
+
     def wait_until(self, ready: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Returns when `ready` says so; `ServiceError` with the log's end when the process is gone or time is up."""
         deadline = time.monotonic() + timeout_s
@@ -79,6 +86,12 @@ class Service:
                     remedy=f"read {self.log}, which ends with: " + " / ".join(tail),
                 )
             time.sleep(_POLL_S)  # between two looks at the thing itself
+
+    def ask(self, number: signal.Signals) -> None:
+        """Sends the process a signal, where it runs."""
+        if (process := self.process()) is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                process.send_signal(number)
 
     def stop(self, grace_s: float) -> None:
         """Asks the process to end, then ends it."""

@@ -20,10 +20,10 @@ from prefect.states import Cancelling, Pending, Running, State
 
 from deployments import local
 from deployments.apply import apply_pools, declared_pools
-from deployments.leftovers import close_lost_runs, runs_with_a_process, worker_name
+from deployments.leftovers import close_lost_runs, runs_with_a_process, workers_in_the_books
 
 POOL = "arc-cpu"
-OURS = worker_name(POOL)
+OURS = "arc-cpu-this-machine"
 
 
 @flow(name="leftover")
@@ -62,10 +62,12 @@ def test_runs_that_a_power_cut_left_are_closed_and_no_others() -> None:
             alive = await started(client, Running(), OURS)
             elsewhere = await started(client, Running(), "arc-cpu-another-machine")
             command = await started(client, Running(), None)
+            assert {OURS, "arc-cpu-another-machine"} <= await workers_in_the_books(client)
             lines = await close_lost_runs(client, [OURS], {alive})
             assert len(lines) == 4
-            for run in (lost, within, waiting):
+            for run in (lost, within):
                 assert await state_of(client, run) is StateType.CRASHED
+            assert await state_of(client, waiting) is StateType.SCHEDULED, "it had not begun"
             assert await state_of(client, leaving) is StateType.CANCELLED
             for run in (alive, elsewhere, command):
                 assert await state_of(client, run) is StateType.RUNNING
@@ -156,6 +158,7 @@ def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
     monkeypatch.setattr(local, "_pause_pools", lambda folder: said("pause"))
     monkeypatch.setattr(local, "_cancel_runs", lambda: said("cancel"))
     monkeypatch.setattr(local, "_resume_pools", lambda folder: said("resume"))
+    monkeypatch.setattr(local, "stop_workers", lambda folder: done.append("stop the workers"))
     monkeypatch.setattr(local, "stop_rest", lambda folder, grace_s: done.append("rest"))
     local.down(local.Workspace.at(tmp_path))
-    assert done == ["pause", "cancel", "stop worker-arc-cpu", "stop worker-arc-gpu", "resume", "stop server", "rest"]
+    assert done == ["pause", "cancel", "stop the workers", "resume", "stop server", "rest"]
