@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Running
 from prefect.variables import Variable
 from pydantic import Field, create_model
 
@@ -157,6 +159,8 @@ def _unanswered(plan: CyclePlan, settings: ApprovalSettings, workspace: Workspac
 
     reason = f"Nobody answered within {settings.wait_hours:g} h whether the plan of {plan.cycle_id} may run"
     end_unanswered(plan, workspace, reason, _now())
+    with get_client(sync_client=True) as client:  # out of a pause that is over the server lets nobody but into Failed
+        client.set_flow_run_state(UUID(str(runtime.flow_run.id)), Running(), force=True)
     return Cancelled(name=UNANSWERED, message=f"{reason}. The same start asks again")
 
 
