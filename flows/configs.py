@@ -17,6 +17,7 @@ from glaucoma.datasets.settings import NormalizeSettings
 from glaucoma.datasets.validation_settings import Target, ValidateSettings
 from glaucoma.evaluation.settings import EvaluateSettings
 from glaucoma.explanation.settings import ExplainSettings
+from glaucoma.planning.approval_settings import ApprovalSettings
 from glaucoma.planning.retention import RetentionSettings
 from glaucoma.planning.settings import PlanSettings
 from glaucoma.preprocessing.settings import PreprocessSettings
@@ -340,6 +341,9 @@ class ResearchCycleConfig(FlowConfig):
     train: TrainSettings = Field(default_factory=TrainSettings, description="What the experiments start from.")
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="How models are measured.")
     explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How models are explained.")
+    approval: ApprovalSettings = Field(
+        default_factory=ApprovalSettings, description="When a plan waits for a person, with the variable arc_mode."
+    )
 
     def intake(self, archive: Path) -> IntakeConfig:
         """The settings of this cycle's intake."""

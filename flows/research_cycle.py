@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
 from flows.cli import main
@@ -28,6 +29,7 @@ from glaucoma.reporting.conclude import promotion_vetoes
 from glaucoma.schema import Split
 from glaucoma.training.experiment import open_experiment
 from glaucoma.workspace import Workspace
+from tasks.approve import approve
 from tasks.conclude import compare_experiments, conclude
 from tasks.evaluate import evaluate
 from tasks.plan import check_models, plan_cycle
@@ -38,7 +40,8 @@ from tasks.remember import failure_remembered, remember
 def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
 
-    A cycle that was cut off is taken up again by the next start with the same settings.
+    A cycle that was cut off is taken up again by the next start with the same settings. A plan waits for a person where
+    the variable `arc_mode` asks for one.
     """
     workspace = workspace_of(config)
     rules = load_rules(config.rules)
@@ -47,7 +50,10 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     prepared = prepared_dataset(config, workspace)
     identity = cycle_identity(config, rules)
     plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train, rules)
-    for proposal in plan.proposals:
+    approved: Any = approve(plan, config.approval, rules, workspace)
+    if isinstance(approved, State):
+        return approved  # type: ignore[return-value]  # the run ends in it
+    for proposal in approved:
         attempt(proposal, config, workspace)
     comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
     for comparison in comparisons:
@@ -72,7 +78,7 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
     """What makes two starts the same cycle: all settings but the places, and how a training is run and watched."""
-    settings = config.model_dump(mode="json", exclude={"workspace", "archive"})
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "approval"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
     return settings

@@ -53,6 +53,11 @@ class Workspace:
         return self.root / "cycles"
 
     @property
+    def research(self) -> Path:
+        """Continuous research: a folder each."""
+        return self.root / "research"
+
+    @property
     def locks(self) -> Path:
         return self.root / ".locks"
 

@@ -21,6 +21,7 @@ from prefect.tasks import exponential_backoff
 
 from glaucoma.errors import is_retryable
 from glaucoma.provenance import StageOutput
+from tasks.stopping import STAGE_STOP
 
 RETRIES = 3
 FIRST_RETRY_DELAY_S = 60
@@ -34,6 +35,7 @@ class StageTask(Task[..., Any]):
     """A task that may end in a state of its own making, such as Cached, and still gives its caller the plain value."""
 
     def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
+        STAGE_STOP.before_a_stage()
         outcome = super().__call__(*args, return_state=return_state, **kwargs)
         return outcome.result() if isinstance(outcome, State) and not return_state else outcome
 

@@ -17,7 +17,7 @@ from glaucoma.errors import DatasetError, IntegrityError, problems
 from glaucoma.planning.propose import Proposal, propose
 from glaucoma.planning.settings import PlanSettings, Rules
 from glaucoma.provenance import digest, exclusive, write_json
-from glaucoma.records.ledger import Ledger, LedgerExperiment
+from glaucoma.records.ledger import Ledger, LedgerCycle, LedgerExperiment
 from glaucoma.records.remember import first_entry
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, StructureState, Task
@@ -68,7 +68,8 @@ def open_cycle(
     """The cycle of this configuration that was cut off, with its plan as it was; a new one where there is none.
 
     A cycle that ended without a completed experiment is taken up again too, as long as one of them may still complete
-    (`can_go_on`). Where each failed for good, the same plan would end the same way, and a new cycle is planned.
+    (`can_go_on`). Where each failed for good or was refused, the same plan would end the same way, and a new cycle is
+    planned.
 
     Args:
         prepared: Folder of the prepared dataset; its name is the key.
@@ -81,23 +82,42 @@ def open_cycle(
     identity = {**config, "prepared_key": prepared.name}
     with exclusive(workspace.locks / "open-cycle.lock"):
         unfinished = ledger.unfinished_cycle(identity)
-        if unfinished is not None:
-            path = workspace.cycles / unfinished.cycle_id / PLAN_NAME
-            planned = read_plan(path) if path.is_file() else None
-            if planned is not None and (unfinished.status is not CycleStatus.FAILED or can_go_on(ledger, planned)):
+        planned = _planned(unfinished, workspace)
+        if unfinished is not None and planned is not None:
+            if _is_to_go_on(ledger, unfinished, planned):
                 ledger.start_cycle(unfinished.cycle_id, identity, at=datetime.now(UTC))
                 _enter(ledger, planned, known=_standings(ledger, planned))
-                return OpenCycle(planned, path.parent, resumed=True)
-            if planned is not None:
-                unfinished = None
+                return OpenCycle(planned, workspace.cycles / planned.cycle_id, resumed=True)
+            unfinished = None
         number = 1 + sum(cycle.cycle_id.rpartition("-")[0].rpartition("-")[0] == name for cycle in ledger.cycles())
         cycle_id = unfinished.cycle_id if unfinished else f"{name}-{number:04d}-{digest(identity)[:6]}"
-        made = _plan(ledger, workspace, cycle_id, name, prepared, plan, train, rules or Rules())
+        made = make_plan(ledger, workspace, cycle_id, name, prepared, plan, train, rules or Rules())
         ledger.start_cycle(cycle_id, identity, at=made.started_at)
         folder = workspace.cycles / cycle_id
         write_json(folder / PLAN_NAME, made.model_dump(mode="json"))
         _enter(ledger, made)
     return OpenCycle(made, folder, resumed=False)
+
+
+def plan_to_take_up(
+    ledger: Ledger, workspace: Workspace, config: Mapping[str, Any], prepared: Path
+) -> CyclePlan | None:
+    """The plan that `open_cycle` would go on with; None where it would make a new one. Nothing is written."""
+    unfinished = ledger.unfinished_cycle({**config, "prepared_key": prepared.name})
+    planned = _planned(unfinished, workspace)
+    if unfinished is None or planned is None or not _is_to_go_on(ledger, unfinished, planned):
+        return None
+    return planned
+
+
+def _planned(cycle: LedgerCycle | None, workspace: Workspace) -> CyclePlan | None:
+    path = workspace.cycles / cycle.cycle_id / PLAN_NAME if cycle is not None else None
+    return read_plan(path) if path is not None and path.is_file() else None
+
+
+def _is_to_go_on(ledger: Ledger, cycle: LedgerCycle, plan: CyclePlan) -> bool:
+    """False where the cycle ended, and the same plan would end the same way: nothing of it may still be run."""
+    return cycle.status not in (CycleStatus.FAILED, CycleStatus.CANCELLED) or can_go_on(ledger, plan)
 
 
 def can_go_on(ledger: Ledger, plan: CyclePlan) -> bool:
@@ -142,7 +162,7 @@ def possible_tasks(manifest: pd.DataFrame) -> dict[Task, str]:
     }
 
 
-def _plan(
+def make_plan(
     ledger: Ledger,
     workspace: Workspace,
     cycle_id: str,
@@ -152,6 +172,7 @@ def _plan(
     train: TrainSettings,
     rules: Rules,
 ) -> CyclePlan:
+    """What a new cycle would try. Nothing is written."""
     possible = possible_tasks(read_manifest(prepared / MANIFEST_NAME))
     tasks = [task for task, obstacle in possible.items() if not obstacle]
     if not tasks:

@@ -55,7 +55,7 @@ def _needed(workspace: Workspace, ledger: Ledger) -> Iterator[tuple[str, str]]:
         if cycle.status is CycleStatus.COMPLETED or not path.is_file():
             continue
         plan = read_plan(path)
-        if cycle.status is CycleStatus.FAILED and not can_go_on(ledger, plan):
+        if cycle.status in (CycleStatus.FAILED, CycleStatus.CANCELLED) and not can_go_on(ledger, plan):
             continue
         for name in [*(p.experiment_id for p in plan.proposals), *plan.incumbents.values()]:
             yield name, f"is needed by {cycle.cycle_id}, which is not completed"

@@ -15,6 +15,7 @@ from glaucoma.errors import IntegrityError, NotFoundError, problems
 from glaucoma.evaluation.result import Metric
 from glaucoma.provenance import write_json
 from glaucoma.records.comparison import Comparison
+from glaucoma.records.decision import Decision
 from glaucoma.records.words import CycleStatus, Novelty, Standing
 from glaucoma.schema import Split, Task
 from glaucoma.workspace import Workspace
@@ -101,6 +102,7 @@ class CycleRecord(_Part):
     experiments: list[ExperimentFacts]
     best: dict[Task, str] = Field(default_factory=dict, description="Task -> experiment on top of the ranking.")
     comparisons: list[Comparison] = Field(default_factory=list)
+    approval: Decision | None = Field(default=None, description="The decision on the plan; none where it needed none.")
     test_looks: int = Field(default=0, ge=0, description="Looks at the test split in this cycle.")
     learned: list[str] = Field(default_factory=list)
     next: list[str] = Field(default_factory=list)

@@ -19,6 +19,7 @@ from glaucoma.planning.propose import propose
 from glaucoma.planning.settings import PlanSettings
 from glaucoma.provenance import StageRecord, read_record, versions
 from glaucoma.records.comparison import Comparison
+from glaucoma.records.decision import read_decision
 from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.record import (
     REPORT_NAME,
@@ -84,6 +85,7 @@ def conclude(
     failure = "" if completed else "No experiment was completed."
     experiments = [experiment_facts(entry, workspace) for entry in entries]
     history = ledger.experiments(prepared_key=plan.prepared_key)
+    decision = read_decision(workspace.cycles / plan.cycle_id)
     record = CycleRecord(
         cycle_id=plan.cycle_id,
         status=CycleStatus.COMPLETED if completed else CycleStatus.FAILED,
@@ -96,7 +98,12 @@ def conclude(
         best={c.task: c.leader for c in comparisons if c.leader is not None},
         comparisons=comparisons,
         test_looks=sum(look.experiment_id in {e.experiment_id for e in entries} for look in ledger.looks()),
-        learned=[*lessons(experiments, comparisons, rules=plan.rules, history=history), *plan.notes],
+        approval=decision,
+        learned=[
+            *([decision.sentence()] if decision else []),
+            *lessons(experiments, comparisons, rules=plan.rules, history=history),
+            *plan.notes,
+        ],
         next=_next(ledger, plan, prepared, plan_settings, train),
         versions=versions(),
         config=dict(config),
