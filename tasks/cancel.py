@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from glaucoma.workspace import Workspace
 
 _CYCLES = frozenset({"research-cycle", "research"})
-_TRAIN_ONE = ("planned-experiment", "resume", "recover")
-"""Flows that name the experiment that they will train."""
+_TRAIN = ("train", "experiment", "planned-experiment", "resume")
+"""Flows that train; one that waits names the experiment in its settings, or in the tag of what submitted it."""
 _OPEN = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 _LOOK_EVERY_S = 0.5
 _LOCK_PATIENCE_S = 20.0
@@ -101,19 +101,20 @@ def runs_of(experiment: Experiment, client: SyncPrefectClient) -> list[FlowRun]:
             if run.state is not None and not run.state.is_final():
                 found[run.id] = run
     waiting = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=list(_TRAIN_ONE))),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(_TRAIN))),
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN))),
         limit=200,
     )
-    found.update({run.id: run for run in waiting if _named(run) == experiment.experiment_id})
+    found.update({run.id: run for run in waiting if names(run, experiment.experiment_id)})
     return list(found.values())
 
 
-def _named(run: FlowRun) -> str | None:
-    """The experiment that a flow run's settings name; None where they name none."""
+def names(run: FlowRun, experiment_id: str) -> bool:
+    """True where a flow run's settings name the experiment, or one of its tags does (`arc-batch:<id>:<digits>`)."""
     config = run.parameters.get("config")
-    given = config.get("experiment") if isinstance(config, dict) else getattr(config, "experiment", None)
-    return given if isinstance(given, str) else None
+    given = config.get("experiment") if isinstance(config, dict) else None
+    tagged = {part for tag in run.tags if tag.startswith("arc-") for part in tag.replace("/", ":").split(":")}
+    return experiment_id == given or experiment_id in tagged
 
 
 def _require_cancellable(

@@ -103,7 +103,9 @@ def roll_back(
         restored=restored,
         removed=removed,
         made_since=sorted(now.keys() - was.keys()),
-        changed_since=sorted(name for name in now.keys() & was.keys() if now[name] != was[name]),
+        changed_since=sorted(
+            name for name in now.keys() & was.keys() if now[name].metadata_sha256 != was[name].metadata_sha256
+        ),
         gone_since=sorted(was.keys() - now.keys()),
     )
 

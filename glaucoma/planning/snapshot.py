@@ -17,15 +17,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import make_url
 
-from glaucoma.errors import IntegrityError, NotFoundError, SettingsError, problems
+from glaucoma.errors import ArcError, IntegrityError, NotFoundError, SettingsError, problems
+from glaucoma.planning.archive import archived_names, pack_path
 from glaucoma.provenance import digest, exclusive, file_sha256, sync_folder, write_bytes, write_json
 from glaucoma.records.ledger import Ledger
-from glaucoma.training.experiment import Experiment, list_experiments
+from glaucoma.records.packing import listed
+from glaucoma.training.experiment import list_experiments
 from glaucoma.workspace import Workspace
 
 SNAPSHOT_NAME = "snapshot.json"
 _OBJECTS = "objects"
-_KEPT = ("data_registry.yaml", "judgements/*.yaml", "research/**/*.json", "research/**/*.yaml")
+_KEPT = ("data_registry.yaml", "judgements/*.yaml", "research/*/*.json", "research/*/*.jsonl")
 """What is kept beside the ledger: small files that nothing can make again."""
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -37,8 +39,8 @@ class _Part(BaseModel):
 class KnownExperiment(_Part):
     """How an experiment's folder stood."""
 
-    status: str
-    metadata_sha256: str = Field(pattern=_SHA256)
+    status: str = Field(description="`archived` where it is packed away.")
+    metadata_sha256: str | None = Field(pattern=_SHA256, description="None where its pack cannot be read.")
 
 
 class Snapshot(_Part):
@@ -52,7 +54,7 @@ class Snapshot(_Part):
     ledger_sha256: str = Field(pattern=_SHA256)
     ledger_experiments: int
     ledger_cycles: int
-    experiments: dict[str, KnownExperiment] = Field(description="Those whose files were in the workspace.")
+    experiments: dict[str, KnownExperiment] = Field(description="Those that were in the workspace, or packed away.")
 
 
 def take_snapshot(workspace: Workspace, *, reason: str, at: datetime) -> Snapshot:
@@ -74,7 +76,6 @@ def keep(workspace: Workspace, *, reason: str, at: datetime) -> Snapshot:
         leftover.unlink()
     files = {name: _keep_file(workspace.root / name, workspace) for name in kept_files(workspace)}
     ledger_sha256 = _keep_ledger(database, workspace)
-    known = {one.experiment_id: one.metadata_path for one in list_experiments(workspace)}
     content = {"files": files, "ledger": ledger_sha256, "at": at.isoformat(), "reason": reason}
     made = Snapshot(
         snapshot_id=f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest(content)[:6]}",
@@ -84,7 +85,7 @@ def keep(workspace: Workspace, *, reason: str, at: datetime) -> Snapshot:
         ledger_sha256=ledger_sha256,
         ledger_experiments=len(ledger.experiments()),
         ledger_cycles=len(ledger.cycles()),
-        experiments={name: _known(path) for name, path in known.items()},
+        experiments=_known(workspace),
     )
     write_json(workspace.snapshots / made.snapshot_id / SNAPSHOT_NAME, made.model_dump(mode="json"))
     return made
@@ -164,9 +165,10 @@ def ledger_file(workspace: Workspace) -> Path:
 
 @contextlib.contextmanager
 def books_held(workspace: Workspace) -> Iterator[None]:
-    """Keeps others from opening cycles, registering datasets and writing judgements; the ledger guards itself."""
-    names = [path.stem for path in sorted((workspace.root / "judgements").glob("[!.]*.yaml"))]
-    locks = ["open-cycle", "register", *(f"judgements-{name}" for name in names)]
+    """Keeps others from opening cycles, registering datasets, judging and steering; the ledger guards itself."""
+    judged = [f"judgements-{path.stem}" for path in sorted((workspace.root / "judgements").glob("[!.]*.yaml"))]
+    researched = [f"research-{path.parent.name}-state" for path in sorted(workspace.root.glob("research/*/state.json"))]
+    locks = ["open-cycle", "register", *judged, *researched]
     with contextlib.ExitStack() as held:
         for name in locks:
             held.enter_context(exclusive(workspace.locks / f"{name}.lock"))
@@ -223,8 +225,24 @@ def copy_database(source: Path, target: Path) -> None:
         ) from error
 
 
-def _known(path: Path) -> KnownExperiment:
-    return KnownExperiment(status=Experiment(path.parent).status, metadata_sha256=file_sha256(path))
+def _known(workspace: Workspace) -> dict[str, KnownExperiment]:
+    """How each experiment stands, wherever its files are."""
+    known = {
+        name: KnownExperiment(status="archived", metadata_sha256=_packed_sha256(name, workspace))
+        for name in archived_names("experiment", workspace)
+    }
+    for one in list_experiments(workspace):
+        sha256 = file_sha256(one.metadata_path)
+        known[one.experiment_id] = KnownExperiment(status=one.status, metadata_sha256=sha256)
+    return known
+
+
+def _packed_sha256(name: str, workspace: Workspace) -> str | None:
+    try:
+        files = listed(pack_path("experiment", name, workspace)).files
+    except ArcError:
+        return None  # its own business: the books can be kept all the same
+    return next((file.sha256 for file in files if file.path == "metadata.json"), None)
 
 
 def _read(path: Path) -> Snapshot:
