@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling
 
 from glaucoma.errors import ArcError, InputError
+from tasks.flow_runs import runs_in
 from tasks.stage import stage_task
 
 if TYPE_CHECKING:
@@ -100,12 +94,8 @@ def runs_of(experiment: Experiment, client: SyncPrefectClient) -> list[FlowRun]:
         else:
             if run.state is not None and not run.state.is_final():
                 found[run.id] = run
-    waiting = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=list(_TRAIN))),
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN))),
-        limit=200,
-    )
-    found.update({run.id: run for run in waiting if names(run, experiment.experiment_id)})
+    waiting = runs_in(client, _OPEN, _TRAIN)
+    found.update({run.id: run for _, run in waiting if names(run, experiment.experiment_id)})
     return list(found.values())
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_run_logger
 
+from tasks.flow_runs import runs_in
 from tasks.stage import shown_if_possible, stage_task
 
 if TYPE_CHECKING:
@@ -79,9 +79,5 @@ def roll_back(snapshot_id: str, workspace: Workspace) -> Any:
 
 def runs_that_write() -> list[str]:
     """The flow runs of this server that are alive and write the books, a sentence each."""
-    alive = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ALIVE)))
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_run_filter=alive, limit=200)
-        names = {flow_id: client.read_flow(flow_id).name for flow_id in {run.flow_id for run in runs}}
-    found = [(names[run.flow_id], run) for run in runs]
-    return [f"the flow run {run.name} ({flow}) is alive" for flow, run in found if flow in WRITES_BOOKS]
+        return [f"the flow run {run.name} ({flow}) is alive" for flow, run in runs_in(client, _ALIVE, WRITES_BOOKS)]

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus, WorkQueue
 from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from glaucoma.workspace import Workspace
 
 MODE_VARIABLE, USUAL_MODE = "arc_mode", "auto"
-_NAMES = 200
+_PAGE = 200
 _MESSAGE = 300
 
 
@@ -112,7 +112,7 @@ def system_status(workspace: Workspace, last: int) -> Any:
             experiments=dict(sorted(Counter(one.status.value for one in ledger.experiments()).items())),
         )
     with shown_if_possible():
-        create_markdown_artifact(page(found), key="system-status", description="How the system stands")
+        create_markdown_artifact(page_of(found), key="system-status", description="How the system stands")
     return found
 
 
@@ -124,10 +124,8 @@ def _mode(client: SyncPrefectClient) -> str:
 def _pool(client: SyncPrefectClient, name: str, paused: bool) -> PoolStatus:
     workers = client.read_workers_for_work_pool(name)
     online = [worker.name for worker in workers if worker.status is WorkerStatus.ONLINE]
-    # More workers than a page holds do not occur; queues of the GPU pool do.
-    queues = [
-        queue for page in range(10) for queue in client.read_work_queues(name, limit=_NAMES, offset=page * _NAMES)
-    ]
+    queues = _queues(client, name)
+
     return PoolStatus(
         name=name,
         paused=paused,
@@ -137,6 +135,14 @@ def _pool(client: SyncPrefectClient, name: str, paused: bool) -> PoolStatus:
         running=_count(client, name, StateType.RUNNING, StateType.CANCELLING),
         waiting=_count(client, name, StateType.SCHEDULED, StateType.PENDING),
     )
+
+
+def _queues(client: SyncPrefectClient, pool: str) -> list[WorkQueue]:
+    """All of a pool, which for GPUs are more than a page holds."""
+    found: list[WorkQueue] = []
+    while page := client.read_work_queues(pool, limit=_PAGE, offset=len(found)):
+        found += page
+    return found
 
 
 def _count(client: SyncPrefectClient, pool: str, *states: StateType) -> int:
@@ -179,7 +185,7 @@ class _Flows:
         )
 
 
-def page(found: SystemStatus) -> str:
+def page_of(found: SystemStatus) -> str:
     """The status as a page."""
     machine = found.machine
     gpus = [

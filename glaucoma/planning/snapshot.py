@@ -97,8 +97,8 @@ def list_snapshots(workspace: Workspace) -> list[Snapshot]:
     Raises:
         IntegrityError: One cannot be read.
     """
-    paths = sorted(workspace.snapshots.glob(f"[0-9]*/{SNAPSHOT_NAME}"), reverse=True)
-    return sorted((_read(path) for path in paths), key=lambda one: (one.at, one.snapshot_id), reverse=True)
+    found = [_read(path) for path in workspace.snapshots.glob(f"[0-9]*/{SNAPSHOT_NAME}")]
+    return sorted(found, key=lambda one: (one.at, one.snapshot_id), reverse=True)
 
 
 def read_snapshot(snapshot_id: str, workspace: Workspace) -> Snapshot:
