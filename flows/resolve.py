@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -20,7 +21,13 @@ from glaucoma.workspace import Workspace
 
 def workspace_of(config: FlowConfig) -> Workspace:
     """The workspace of the settings, else of `ARC_WORKSPACE`, else of the block, else `./workspace`."""
-    return Workspace.at(config.workspace or os.environ.get("ARC_WORKSPACE") or default_workspace_path())
+    workspace = Workspace.at(config.workspace or os.environ.get("ARC_WORKSPACE") or default_workspace_path())
+    if workspace.rollback_note.is_file():  # cut off, or being done just now
+        from glaucoma.planning.rollback import finish_rollback  # imports the ledger, for every flow
+
+        if said := finish_rollback(workspace):
+            logging.getLogger("prefect.arc").warning("%s", said)
+    return workspace
 
 
 def unpacked_output(workspace: Workspace, key: str | None) -> StageOutput:

@@ -84,6 +84,21 @@ class Workspace:
         """What is known of the machines that work here: `<host>/`, with readings and drained GPUs."""
         return self.root / "machine"
 
+    @property
+    def archived(self) -> Path:
+        """What was packed away: `experiments/<id>.tar.zst`, `cycles/<id>.tar.zst`."""
+        return self.root / "archived"
+
+    @property
+    def snapshots(self) -> Path:
+        """Copies of the books as they were: `<id>/snapshot.json`, their bytes in `objects/`."""
+        return self.root / "snapshots"
+
+    @property
+    def rollback_note(self) -> Path:
+        """Stands while the books are being put back, and where that was cut off."""
+        return self.snapshots / "rollback.json"
+
     def datasets(self, name: str) -> Path:
         return self.root / "datasets" / checked_name(name)
 

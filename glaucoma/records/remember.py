@@ -12,7 +12,7 @@ from glaucoma.training.experiment import Experiment, Status
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
 
-_STANDING = {
+STANDING_OF = {
     Status.CREATED: Standing.PROPOSED,
     Status.RUNNING: Standing.RUNNING,
     Status.COMPLETED: Standing.COMPLETED,
@@ -37,7 +37,7 @@ def remember(experiment: Experiment, ledger: Ledger, *, at: datetime) -> LedgerE
     val_metrics = metadata.metrics.get(Split.VAL, {})
     entry = known.model_copy(
         update={
-            "status": _STANDING[metadata.status],
+            "status": STANDING_OF[metadata.status],
             "reason": metadata.history[-1].reason if ended_badly else "",
             "val_metrics": val_metrics,
             "test_metrics": metadata.metrics.get(Split.TEST, {}),
