@@ -12,12 +12,15 @@ from prefect.logging import get_run_logger
 
 from flows.cli import main
 from flows.configs import ResearchCycleConfig
+from flows.configs_queue import PlannedExperimentConfig
 from flows.experiment import run_experiment
-from flows.hooks import ENDED
+from flows.hooks import WAITED
 from flows.intake import intake
+from flows.queues import require_fitting
 from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
 from glaucoma.errors import InputError, TrainingError
+from glaucoma.planning.batch import is_done
 from glaucoma.planning.cycle import CyclePlan, can_go_on
 from glaucoma.planning.propose import Proposal
 from glaucoma.planning.settings import Rules, load_rules
@@ -28,13 +31,18 @@ from glaucoma.reporting.conclude import promotion_vetoes
 from glaucoma.schema import Split
 from glaucoma.training.experiment import open_experiment
 from glaucoma.workspace import Workspace
+from tasks.await_runs import Ended, cancelled_together, wait_for
 from tasks.conclude import compare_experiments, conclude
 from tasks.evaluate import evaluate
 from tasks.plan import check_models, plan_cycle
-from tasks.remember import failure_remembered, remember
+from tasks.remember import failure_remembered, remember, remember_lost
+from tasks.stage import artifact_key
+from tasks.submit import Submitted, Wanted, is_served, submit
+
+PLANNED = "planned-experiment/planned-experiment"
 
 
-@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}", **ENDED)
+@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}", **WAITED)
 def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
 
@@ -47,8 +55,7 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     prepared = prepared_dataset(config, workspace)
     identity = cycle_identity(config, rules)
     plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train, rules)
-    for proposal in plan.proposals:
-        attempt(proposal, config, workspace)
+    run_proposals(plan, config, workspace)
     comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
     for comparison in comparisons:
         look_at_test(comparison, plan, config, workspace)
@@ -71,11 +78,51 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
-    """What makes two starts the same cycle: all settings but the places, and how a training is run and watched."""
-    settings = config.model_dump(mode="json", exclude={"workspace", "archive"})
+    """What makes two starts the same cycle: all settings but the places, and how and when a training is run."""
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
     return settings
+
+
+def run_proposals(plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace) -> None:
+    """Runs every experiment of the plan: on the GPUs' workers where a worker runs this cycle, else here, one by one."""
+    if is_served(PLANNED):
+        run_on_workers(plan, config, workspace)
+        return
+    for proposal in plan.proposals:
+        attempt(proposal, config, workspace)
+
+
+def run_on_workers(plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace) -> None:
+    """Submits each proposed experiment as a run of its own and waits for all of them, holding no GPU meanwhile.
+
+    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again.
+    """
+    require_fitting(config.queue, config.train.execution)
+    wanted = [planned_run(proposal, plan, config) for proposal in plan.proposals]
+    there = partial(is_done, workspace=workspace)
+    with cancelled_together():
+        runs: list[Submitted] = submit(PLANNED, wanted, there, awaited=True)
+        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, artifact_key("waits", plan.cycle_id))
+    for proposal, end in zip(plan.proposals, ends, strict=True):
+        if not end.completed:
+            remember_lost(proposal.spec, workspace, end.reason, cancelled=end.cancelled)
+
+
+def planned_run(proposal: Proposal, plan: CyclePlan, config: ResearchCycleConfig) -> Wanted:
+    """The run of one proposal; what is trained it reads from the plan itself."""
+    run = PlannedExperimentConfig(
+        preset=config.preset,
+        workspace=config.workspace,
+        cycle=plan.cycle_id,
+        experiment=proposal.experiment_id,
+        execution=config.train.execution,
+        evaluate=config.evaluate,
+        explain=config.explain,
+    )
+    tag = f"arc-cycle:{plan.cycle_id}/{proposal.experiment_id}"
+    return Wanted(proposal.experiment_id, tag, {"config": run.model_dump(mode="json")}, config.queue.name)
 
 
 def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspace) -> None:
