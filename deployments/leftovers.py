@@ -43,6 +43,11 @@ def runs_with_a_process() -> set[UUID]:
     return found
 
 
+def has_own_process(run: FlowRun) -> bool:
+    """False for a run that lives in the process of another one: a flow that a flow called."""
+    return run.parent_task_run_id is None or run.deployment_id is not None
+
+
 async def close_lost_runs(client: PrefectClient, workers: Collection[str], alive: Collection[UUID]) -> list[str]:
     """Ends in the books what these workers once took and no process works on; gives a line for each.
 
@@ -55,7 +60,7 @@ async def close_lost_runs(client: PrefectClient, workers: Collection[str], alive
     """
     lines = []
     for run in await _live(client):
-        ours = run.labels.get(_WORKER) in workers and run.parent_task_run_id is None
+        ours = run.labels.get(_WORKER) in workers and has_own_process(run)
         if not ours or run.id in alive:
             continue
         for lost in [run, *await _inside(client, run)]:
@@ -78,9 +83,11 @@ async def _live(client: PrefectClient, among: FlowRunFilter | None = None) -> li
 
 
 async def _inside(client: PrefectClient, run: FlowRun) -> list[FlowRun]:
-    """The runs that live inside `run`, theirs too."""
+    """The runs that live inside `run`, theirs too; not those that workers run for it in processes of their own."""
     parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
     found = []
     for child in await _live(client, parent):
+        if has_own_process(child):
+            continue
         found += [child, *await _inside(client, child)]
     return found
