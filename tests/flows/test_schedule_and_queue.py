@@ -181,9 +181,7 @@ def test_the_queue_shows_what_runs_then_what_waits_in_its_order(
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(urgent.id, Running(), force=True)
         client.update_flow_run_labels(urgent.id, {"prefect.worker.name": "arc-gpu0-here"})
-        client.update_work_queue(
-            client.read_work_queue_by_name("p08-any", work_pool_name=GPU_POOL).id, is_paused=True
-        )
+        client.update_work_queue(client.read_work_queue_by_name("p08-any", work_pool_name=GPU_POOL).id, is_paused=True)
     try:
         result = queue(QueueConfig())
     finally:

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from glaucoma.training import device, gpu_locks
+from glaucoma.training import device, gpu_locks, loop, progress_log
+from glaucoma.training.experiment import create_experiment
 from glaucoma.training.gpu_locks import BUSY, QUEUE, TURN, hold
+from glaucoma.training.progress_log import ProgressWriter, read_progress
 from glaucoma.workspace import Workspace
 
 HOLDER = Path(__file__).with_name("gpu_holder.py")
@@ -151,3 +155,51 @@ def test_without_a_driver_a_gpu_is_called_by_its_number_on_the_machine(monkeypat
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
     assert [device.gpu_name(number) for number in range(2)] == ["2", "5"]
+
+
+def test_the_first_process_of_a_training_holds_the_gpus_of_all_and_the_others_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enough(what: str) -> None:
+        raise InterruptedError(what)
+
+    monkeypatch.setattr(device, "gpu_name", str)
+    monkeypatch.setattr(device.torch.cuda, "device_count", lambda: 2)
+    workspace, cards = Workspace(tmp_path), [torch.device("cuda", number) for number in range(2)]
+    with pytest.raises(InterruptedError, match="the first process"):
+        device.held(cards[1], workspace, enough, local_rank=1, local_world=2).__enter__()
+    with (
+        device.held(cards[0], workspace, enough, local_rank=0, local_world=2),
+        device.held(cards[1], workspace, enough, local_rank=1, local_world=2),
+    ):
+        for card in cards:
+            with pytest.raises(InterruptedError, match="another training holds"):
+                device.held(card, workspace, enough).__enter__()
+    with device.held(cards[1], workspace, enough):
+        pass
+
+
+def test_waiting_is_told_once_and_then_only_that_it_lasts(
+    workspace: Workspace, spec: Any, execution: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(*given: Any, **_: Any) -> Any:
+        for what in ("one", "one", "other"):
+            given[2](what)
+        raise loop.StoppedError
+
+    monkeypatch.setattr(loop, "held", waits)
+    monkeypatch.setattr(progress_log, "INTERVAL_S", -1.0)
+    experiment = create_experiment(spec, workspace)
+    progress = ProgressWriter(experiment.progress_path)
+    with pytest.raises(loop.StoppedError):
+        loop.run_training(experiment, workspace, execution, progress, lambda _: False)
+    progress.close()
+    lines = read_progress(experiment.progress_path)
+    assert [(line.event, line.message) for line in lines] == [
+        ("waiting", "one"),
+        (None, "one"),
+        (None, "one"),
+        ("waiting", "other"),
+        (None, "other"),
+    ]
+    assert all(line.waits for line in lines)
