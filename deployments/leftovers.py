@@ -60,6 +60,11 @@ def runs_with_a_process() -> set[UUID]:
     return set(run_processes())
 
 
+def has_own_process(run: FlowRun) -> bool:
+    """False for a run that lives in the process of another one: a flow that a flow called."""
+    return run.parent_task_run_id is None or run.deployment_id is not None
+
+
 def _is_of(worker: str | None, told: dict[str, str]) -> bool:
     if worker is None:
         return True
@@ -153,7 +158,7 @@ async def _inside(client: PrefectClient, run: FlowRun) -> list[FlowRun]:
     parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
     found = []
     for child in await live_runs(client, parent):
-        if child.deployment_id is None:
+        if not has_own_process(child):
             found += [child, *await _inside(client, child)]
     return found
 

@@ -22,7 +22,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
-from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, workers_in_the_books
+from deployments.leftovers import (
+    LIVE,
+    close_lost_runs,
+    has_own_process,
+    runs_with_a_process,
+    workers_in_the_books,
+)
 from deployments.local_workers import describe_workers, drain_workers, specs_here, start_workers, stop_workers
 from deployments.services import Service, marked, stop_rest
 from deployments.worker_lock import is_at_work, lock_of
@@ -174,7 +180,7 @@ async def _cancel_runs() -> None:
     live = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE)))
     async with get_client() as client:
         for run in await client.read_flow_runs(flow_run_filter=live):
-            if run.parent_task_run_id is None:
+            if has_own_process(run):
                 _say(f"cancelling {run.name}")
                 await client.set_flow_run_state(run.id, Cancelling())
         deadline = time.monotonic() + _CANCEL_TIMEOUT_S

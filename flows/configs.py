@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from flows.queues import QueueChoice
 from glaucoma.archives.settings import UnpackSettings
 from glaucoma.datasets.drift_settings import DriftSettings
 from glaucoma.datasets.integrity import CheckPlace
@@ -341,6 +342,10 @@ class ResearchCycleConfig(FlowConfig):
     train: TrainSettings = Field(default_factory=TrainSettings, description="What the experiments start from.")
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="How models are measured.")
     explain: ExplainSettings = Field(default_factory=ExplainSettings, description="How models are explained.")
+    queue: QueueChoice = Field(
+        default_factory=QueueChoice,
+        description="Where in the queue for the GPUs its experiments stand, where a worker runs the cycle.",
+    )
     approval: ApprovalSettings = Field(
         default_factory=ApprovalSettings, description="When a plan waits for a person, with the variable arc_mode."
     )

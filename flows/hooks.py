@@ -38,5 +38,19 @@ def write_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
         flow_run_logger(flow_run).info("%s", line)
 
 
+def cancel_awaited_runs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancels the runs that a cancelled run was waiting for. One that is lost leaves them: its next start waits again.
+
+    Prefect names the arguments.
+    """
+    from tasks.await_runs import cancel_awaited
+
+    for line in cancel_awaited(str(flow_run.id)):
+        flow_run_logger(flow_run).info("%s", line)
+
+
 ENDED: dict[str, Any] = {"on_cancellation": [write_end], "on_crashed": [write_end]}
 """For each flow that trains."""
+
+WAITED: dict[str, Any] = {"on_cancellation": [cancel_awaited_runs, write_end], "on_crashed": [write_end]}
+"""For each flow that may wait for other runs, or train itself."""

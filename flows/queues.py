@@ -8,9 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from glaucoma.errors import SettingsError
 from glaucoma.settings import Settings
+from glaucoma.training.settings import Device, ExecutionSettings
 
 GPU_POOL = "arc-gpu"
+INFERENCE_POOL = "arc-inference"
 ANY, ALL = "any", "all"
 URGENT, USUAL, WHENEVER = 0, 5, 10
 _NAME = re.compile(r"^p(\d\d)-(any|all|gpu\d{1,2})$")
@@ -37,6 +40,27 @@ class QueueChoice(Settings):
     def name(self) -> str:
         """Of the work queue."""
         return queue_name(self.priority, self.gpu)
+
+
+def require_fitting(queue: QueueChoice, execution: ExecutionSettings) -> None:
+    """Refuses a training that its queue's workers could not run, or that would waste what they wait for.
+
+    Raises:
+        SettingsError: One GPU is asked for several devices, or the whole machine for one.
+    """
+    several = execution.devices > 1 and execution.device is not Device.CPU
+    if several and queue.gpu != ALL:
+        raise SettingsError(
+            f"execution.devices is {execution.devices}, and queue.gpu is {queue.gpu}",
+            expected="all: a worker of one GPU shows one to its runs",
+            remedy="set queue.gpu to all, or execution.devices to 1",
+        )
+    if execution.devices == 1 and queue.gpu == ALL:
+        raise SettingsError(
+            "queue.gpu is all, and execution.devices is 1",
+            expected="a process for each GPU that is waited for",
+            remedy="set execution.devices to the number of GPUs for experiments, or queue.gpu to any",
+        )
 
 
 def queue_name(priority: int, target: str) -> str:

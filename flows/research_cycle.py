@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from prefect.logging import get_run_logger
 
 from flows.cli import main
 from flows.configs import ResearchCycleConfig
+from flows.configs_queue import PlannedExperimentConfig
 from flows.experiment import run_experiment
-from flows.hooks import ENDED
+from flows.hooks import WAITED
 from flows.intake import intake
+from flows.queues import require_fitting
 from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import CycleResult, show_cycle
 from glaucoma.errors import InputError, TrainingError
+from glaucoma.planning.batch import is_done
 from glaucoma.planning.cycle import CyclePlan, can_go_on
 from glaucoma.planning.propose import Proposal
 from glaucoma.planning.settings import Rules, load_rules
@@ -30,13 +34,18 @@ from glaucoma.schema import Split
 from glaucoma.training.experiment import open_experiment
 from glaucoma.workspace import Workspace
 from tasks.approve import approve
+from tasks.await_runs import Ended, cancelled_together, wait_for
 from tasks.conclude import compare_experiments, conclude
 from tasks.evaluate import evaluate
 from tasks.plan import check_models, plan_cycle
-from tasks.remember import failure_remembered, remember
+from tasks.remember import failure_remembered, remember, remember_lost
+from tasks.stage import artifact_key
+from tasks.submit import Submitted, Wanted, is_served, submit
+
+PLANNED = "planned-experiment/planned-experiment"
 
 
-@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}", **ENDED)
+@flow(name="research-cycle", flow_run_name="research-cycle-{config.name}", **WAITED)
 def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
 
@@ -53,8 +62,7 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     approved: Any = approve(plan, config.approval, rules, workspace)
     if isinstance(approved, State):
         return approved  # type: ignore[return-value]  # the run ends in it
-    for proposal in approved:
-        attempt(proposal, config, workspace)
+    run_proposals(approved, plan, config, workspace)
     comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
     for comparison in comparisons:
         look_at_test(comparison, plan, config, workspace)
@@ -77,11 +85,55 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
-    """What makes two starts the same cycle: all settings but the places, and how a training is run and watched."""
-    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "approval"})
+    """What makes two starts the same cycle: all settings but the places, and how, when and with whose leave it is run."""
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "approval"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
     return settings
+
+
+def run_proposals(
+    proposals: Sequence[Proposal], plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace
+) -> None:
+    """Runs these experiments of the plan: on the GPUs' workers where a worker runs this cycle, else here, one by one."""
+    if is_served(PLANNED):
+        run_on_workers(proposals, plan, config, workspace)
+        return
+    for proposal in proposals:
+        attempt(proposal, config, workspace)
+
+
+def run_on_workers(
+    proposals: Sequence[Proposal], plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace
+) -> None:
+    """Submits each proposed experiment as a run of its own and waits for all of them, holding no GPU meanwhile.
+
+    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again.
+    """
+    require_fitting(config.queue, config.train.execution)
+    wanted = [planned_run(proposal, plan, config) for proposal in proposals]
+    there = partial(is_done, workspace=workspace)
+    with cancelled_together():
+        runs: list[Submitted] = submit(PLANNED, wanted, there, awaited=True)
+        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, artifact_key("waits", plan.cycle_id))
+    for proposal, end in zip(proposals, ends, strict=True):
+        if not end.completed:
+            remember_lost(proposal.spec, workspace, end.reason, cancelled=end.cancelled)
+
+
+def planned_run(proposal: Proposal, plan: CyclePlan, config: ResearchCycleConfig) -> Wanted:
+    """The run of one proposal; what is trained it reads from the plan itself."""
+    run = PlannedExperimentConfig(
+        preset=config.preset,
+        workspace=config.workspace,
+        cycle=plan.cycle_id,
+        experiment=proposal.experiment_id,
+        execution=config.train.execution,
+        evaluate=config.evaluate,
+        explain=config.explain,
+    )
+    tag = f"arc-cycle:{plan.cycle_id}/{proposal.experiment_id}"
+    return Wanted(proposal.experiment_id, tag, {"config": run.model_dump(mode="json")}, config.queue.name)
 
 
 def attempt(proposal: Proposal, config: ResearchCycleConfig, workspace: Workspace) -> None:

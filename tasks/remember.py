@@ -39,6 +39,21 @@ def remember(spec: ExperimentSpec, workspace: Workspace, failure: str = "", inte
     return entry
 
 
+@stage_task(run_name="remember what was lost", timeout_s=600, first_delay_s=5)
+def remember_lost(spec: ExperimentSpec, workspace: Workspace, reason: str, *, cancelled: bool) -> None:
+    """Writes why another run did not complete the experiment, unless that run, or its worker, has written it itself."""
+    from glaucoma.records.ended import end_training
+    from glaucoma.records.ledger import Ledger
+    from glaucoma.records.words import Standing
+    from glaucoma.training.spec import experiment_id
+
+    name = experiment_id(spec)
+    get_run_logger().error("%s was not completed: %s", name, reason)
+    if Ledger(workspace.ledger_url).experiment(name).status in (Standing.PROPOSED, Standing.RUNNING):
+        said = f"{reason[:1].upper()}{reason[1:]}"
+        end_training(spec, workspace, cancelled=cancelled, rollback=False, reason=said, at=datetime.now(UTC))
+
+
 @contextlib.contextmanager
 def failure_remembered(spec: ExperimentSpec, workspace: Workspace, *, rollback: bool = False) -> Iterator[None]:
     """Writes to the ledger why the experiment did not complete, and lets the error go on.

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
-from glaucoma.errors import DatasetError, IntegrityError, problems
+from glaucoma.errors import DatasetError, IntegrityError, NotFoundError, problems
 from glaucoma.planning.propose import Proposal, propose
 from glaucoma.planning.settings import PlanSettings, Rules
 from glaucoma.provenance import digest, exclusive, write_json
@@ -220,3 +220,23 @@ def read_plan(path: Path) -> CyclePlan:
         raise IntegrityError(
             f"{path} is no valid plan ({problems(error)})", remedy="remove the file: the cycle is planned anew"
         ) from error
+
+
+def planned(workspace: Workspace, cycle_id: str, experiment_id: str) -> Proposal:
+    """The proposal for that experiment in the cycle's plan; `NotFoundError` where there is no such plan or proposal."""
+    path = workspace.cycles / cycle_id / PLAN_NAME
+    if not path.is_file():
+        raise NotFoundError(
+            f"No plan of a cycle {cycle_id} in {workspace.cycles}",
+            consequence="Nothing was trained",
+            remedy="check the cycle's id, and that this run sees the workspace of the cycle",
+        )
+    proposals = read_plan(path).proposals
+    for proposal in proposals:
+        if proposal.experiment_id == experiment_id:
+            return proposal
+    raise NotFoundError(
+        f"The plan of {cycle_id} has no experiment {experiment_id}",
+        expected=f"one of: {', '.join(one.experiment_id for one in proposals) or 'none'}",
+        consequence="Nothing was trained",
+    )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from glaucoma.errors import SettingsError
 from glaucoma.schema import Task
+from glaucoma.training.gpu_locks import Wait, hold, join, lock_folder
 from glaucoma.training.settings import Device
 from glaucoma.workspace import Workspace
 
@@ -48,21 +48,44 @@ def choose_device(wanted: Device, local_rank: int = 0) -> torch.device:
 
 
 @contextlib.contextmanager
-def held(device: torch.device, workspace: Workspace, wait: Callable[[], None]) -> Iterator[None]:
-    """Holds the GPU for this process; while another one holds it, calls `wait`, which may raise. A CPU is not held."""
+def held(
+    device: torch.device, workspace: Workspace, wait: Wait, *, local_rank: int = 0, local_world: int = 1
+) -> Iterator[None]:
+    """Holds the GPU for this process, or all GPUs of its training on this machine; a CPU is not held.
+
+    Args:
+        wait: Called again and again while another training holds them, with what is waited for; may raise.
+        local_rank: Of this process among those of its training on this machine; the first takes the GPUs of all.
+        local_world: How many those are.
+    """
     if device.type != "cuda":
         yield
         return
-    path = workspace.locks / f"gpu-{torch.cuda.get_device_properties(device).uuid}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                wait()
+    folder = lock_folder(workspace)
+    if local_world == 1:
+        holding = hold([gpu_name(device.index or 0)], folder, wait)
+    elif local_rank == 0:
+        visible = range(min(local_world, torch.cuda.device_count()))  # a process without one tells that itself
+        holding = hold([gpu_name(number) for number in visible], folder, wait, _launch())
+    else:
+        holding = join(gpu_name(local_rank), folder, wait, _launch())
+    with holding:
         yield
+
+
+def gpu_name(number: int) -> str:
+    """What a GPU that this process sees is called among all of the machine: its UUID, else its number there."""
+    uuid = getattr(torch.cuda.get_device_properties(number), "uuid", None) if torch.cuda.is_available() else None
+    if uuid is not None:
+        return str(uuid)
+    visible = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.strip()]
+    return visible[number] if number < len(visible) else str(number)
+
+
+def _launch() -> str:
+    """What all processes of one start of a training on this machine have in common, and no others."""
+    told = (os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"))
+    return ":".join([*told, str(os.getppid())])
 
 
 def configure(device: torch.device, threads: int, *, deterministic: bool) -> None:

@@ -28,7 +28,7 @@ from glaucoma.training.journal import Journal, loading, write_down
 from glaucoma.training.learner import Learner
 from glaucoma.training.limits import require_fits
 from glaucoma.training.losses import make_loss
-from glaucoma.training.progress_log import ProgressWriter
+from glaucoma.training.progress_log import Phase, ProgressWriter
 from glaucoma.training.saving import Saving
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.state import State, read_state
@@ -66,12 +66,18 @@ def run_training(
     device = choose_device(execution.device, place.local_rank)
     configure(device, execution.threads, deterministic=execution.deterministic)
 
-    def wait() -> None:
-        progress.step(event="waiting", message="waiting for the GPU, which another training holds")
+    told = ""
+
+    def wait(what: str) -> None:
+        nonlocal told
+        if what != told:  # a turn of events once; after that only that it still waits
+            progress.write(event=Phase.WAITING, message=what)
+            told = what
+        progress.step(phase=Phase.WAITING, message=what)
         if should_stop(1.0):
             raise StoppedError
 
-    with held(device, workspace, wait):
+    with held(device, workspace, wait, local_rank=place.local_rank, local_world=place.local_world):
         engine = make_engine(execution, device, place)
         try:
             Trainer(experiment, workspace, execution, engine, progress, lambda: should_stop(0.0)).run()

@@ -1,0 +1,83 @@
+"""A cycle that a worker runs: its experiments are runs of their own in the GPUs' queues, and it waits for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.flow_engine import run_flow
+from prefect.states import Crashed, Pending
+
+from flows import research_cycle as module
+from flows.configs import ResearchCycleConfig
+from flows.planned_experiment import planned_experiment
+from flows.research_cycle import cycle_identity, research_cycle
+from glaucoma.planning.settings import Rules
+from glaucoma.records.words import CycleStatus, Standing
+from tests.flows.gpu_pool import make_pools, worker
+
+
+def config(archive: Path, workspace: Path, **more: Any) -> ResearchCycleConfig:
+    train = {"epochs": 1, "input_px": 32, "batch_size": 8, "classifier": "small_cnn", "execution": {"device": "cpu"}}
+    return ResearchCycleConfig.model_validate(
+        {
+            "archive": archive,
+            "workspace": workspace,
+            "name": "queued",
+            "preset": "smoke",
+            "train": train,
+            "preprocess": {"image_size_px": 64},
+            "evaluate": {"replicates": 100},
+            "explain": {"max_images": 4, "overlays": 2},
+            "queue": {"priority": 2},
+            **more,
+        }
+    )
+
+
+def children(name: str) -> list[FlowRun]:
+    with get_client(sync_client=True) as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+        newest = max(client.read_flow_runs(flow_run_filter=named), key=lambda run: run.created)
+        inside = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[newest.id]))
+        return [run for run in client.read_flow_runs(flow_run_filter=inside) if run.deployment_id]
+
+
+def test_its_experiments_are_runs_of_their_own_and_one_that_crashed_is_that_experiments_failure(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pools()
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))  # as in a run that a worker started
+    monkeypatch.setattr(module, "attempt", None)  # nothing is trained in the cycle's own process
+    taken: list[UUID] = []
+
+    def run(one: FlowRun) -> None:
+        taken.append(one.id)
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(one.id, Pending())
+            if len(taken) > 1:
+                client.set_flow_run_state(one.id, Crashed(message="exit code -9"), force=True)
+                return
+        run_flow(planned_experiment, flow_run=one)
+
+    with worker(run):
+        record = research_cycle(config(archives / "folders.zip", tmp_path)).record
+    assert record.status is CycleStatus.COMPLETED
+    assert [e.status for e in record.experiments] == [Standing.COMPLETED, Standing.INTERRUPTED]
+    assert record.experiments[1].failure.endswith("crashed: exit code -9")
+    runs = children("research-cycle-queued")
+    assert {one.id for one in runs} == set(taken)
+    assert {one.work_queue_name for one in runs} == {"p02-any"}
+    assert {tuple(sorted(one.parameters["config"])) for one in runs} == {
+        ("cycle", "evaluate", "execution", "experiment", "explain", "preset", "workspace")
+    }
+
+
+def test_where_its_experiments_stand_in_the_queue_makes_no_other_cycle(tmp_path: Path) -> None:
+    usual, urgent = (config(tmp_path / "a.zip", tmp_path, queue={"priority": p}) for p in (5, 0))
+    assert cycle_identity(usual, Rules()) == cycle_identity(urgent, Rules())
