@@ -30,6 +30,8 @@ from glaucoma.records.words import CycleStatus, Novelty, Standing
 from glaucoma.schema import Split, Task
 
 _BUSY_S = 60
+_SET_UP_LOCK = 0x6172_636C
+"""Any number that nobody else locks in the same PostgreSQL database."""
 _KEPT = frozenset({"experiment_id", "cycle_id", "created_at"})
 """What a second writing of the same experiment leaves as the first one wrote it."""
 
@@ -109,6 +111,8 @@ class Ledger:
         with self._engine.connect() as connection:
             if self._engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            else:  # two that make the same table at once would both find it missing; held until the commit
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SET_UP_LOCK})")
             for table in Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
@@ -315,11 +319,11 @@ def _engine(url: str) -> Engine:
 
 
 def _postgres(place: URL, as_json: Callable[[Any], str]) -> Engine:
-    """By psycopg 3, unless the URL names another driver."""
+    """By psycopg 3, unless the URL names another driver; a connection for each use, as a ledger is opened anew often."""
     if place.drivername == "postgresql":
         place = place.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(place, json_serializer=as_json, pool_pre_ping=True)
+        return create_engine(place, json_serializer=as_json, poolclass=NullPool)
     except ImportError as error:
         raise SettingsError(
             f"The ledger is to be kept in PostgreSQL, and its driver is not installed ({error})",
