@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export ARC_WORKSPACE := $(WORKSPACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cycle test test-fast lint format types up down status compare fuzz chaos bench lock clean
+.PHONY: help setup cycle test test-fast lint format types up down status compare fuzz chaos audit bench lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ compare: $(READY) ## Show the runs that were tracked with MLflow, at http://127.
 
 chaos: $(READY) ## Kill, stop, damage and starve trainings 200 times at random moments (about half an hour on two cores)
 	$(BIN)/python -m tests.chaos
+
+audit: $(READY) ## Check the locked packages against published advisories; says so where they cannot be had
+	$(BIN)/python -m tests.audit
 
 bench: $(READY) ## Measure each stage against its limit and its peers
 	$(BIN)/python -m benchmarks

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 from pydantic import Field
+
+from glaucoma.roots import WORKSPACE
 
 BLOCK_NAME = "default"
 
@@ -28,3 +31,12 @@ def default_workspace_path() -> Path | None:
     except (ValueError, ObjectNotFound):  # Prefect raises ValueError for a block document that is not there
         return None
     return block.path if isinstance(block, ArcWorkspace) else None
+
+
+def settle_workspace() -> None:
+    """Writes the block's path into this process's environment, where no `ARC_WORKSPACE` is in it.
+
+    So a run's parameters are held to the same workspace by all that the run starts, which cannot ask a server.
+    """
+    if not os.environ.get(WORKSPACE) and (path := default_workspace_path()) is not None:
+        os.environ[WORKSPACE] = str(path)

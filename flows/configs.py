@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from blocks.workspace import settle_workspace
 from flows.queues import QueueChoice
 from glaucoma.archives.settings import UnpackSettings
 from glaucoma.datasets.drift_settings import DriftSettings
@@ -22,6 +23,7 @@ from glaucoma.planning.approval_settings import ApprovalSettings
 from glaucoma.planning.retention import RetentionSettings
 from glaucoma.planning.settings import PlanSettings
 from glaucoma.preprocessing.settings import PreprocessSettings
+from glaucoma.roots import is_workers_run
 from glaucoma.schema import Split, Task
 from glaucoma.settings import PresetSettings, UserPath
 from glaucoma.synthetic.settings import SyntheticSettings
@@ -57,6 +59,14 @@ class FlowConfig(PresetSettings):
         default=None,
         description="Folder for all that is made. Empty: ARC_WORKSPACE, else the workspace block, else ./workspace.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_workspace(cls, data: Any) -> Any:
+        """Before any path is looked at: a worker's run may name paths in its workspace only."""
+        if is_workers_run():
+            settle_workspace()
+        return data
 
 
 class GenerateConfig(FlowConfig):

@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import EvaluateConfig
+from flows.elsewhere import experiment_here, send
 from flows.resolve import workspace_of
 from flows.results import EvaluateResult, show_metrics
-from glaucoma.training.experiment import open_experiment
 from tasks.evaluate import evaluate as evaluate_stage
 from tasks.remember import remember
 
@@ -19,9 +19,10 @@ from tasks.remember import remember
 def evaluate(config: EvaluateConfig) -> EvaluateResult:
     """Measure a trained model on a split, every number with its interval."""
     workspace = workspace_of(config)
-    experiment = open_experiment(config.experiment, workspace)
+    experiment = experiment_here(config.experiment, workspace)
     found = evaluate_stage(experiment, workspace, config.evaluate, config.split)
     remember(experiment.spec, workspace)
+    send(experiment, workspace)
     return EvaluateResult.of(found, experiment.results / config.split)
 
 

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import ExperimentConfig
+from flows.elsewhere import send
 from flows.hooks import ENDED
 from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import EvaluateResult, ExperimentResult, ExplainResult, TrainResult
@@ -59,6 +60,7 @@ def run_experiment(
     measured = evaluate(trained, workspace, evaluation, Split.VAL)
     explained = explain(trained, workspace, explanation, Split.VAL)
     remember(spec, workspace)
+    send(trained, workspace)
     return ExperimentResult(
         train=TrainResult.of(trained),
         evaluation=EvaluateResult.of(measured, trained.results / Split.VAL),

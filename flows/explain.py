@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import ExplainConfig
+from flows.elsewhere import experiment_here, send
 from flows.resolve import workspace_of
 from flows.results import ExplainResult, show_metrics
-from glaucoma.training.experiment import open_experiment
 from tasks.explain import explain as explain_stage
 
 
@@ -18,8 +18,9 @@ from tasks.explain import explain as explain_stage
 def explain(config: ExplainConfig) -> ExplainResult:
     """Show where a trained model looks: Grad-CAM, Grad-CAM++, Disc Relevance Index, overlays."""
     workspace = workspace_of(config)
-    experiment = open_experiment(config.experiment, workspace)
+    experiment = experiment_here(config.experiment, workspace)
     found = explain_stage(experiment, workspace, config.explain, config.split)
+    send(experiment, workspace)
     return ExplainResult.of(found, experiment.visualizations / config.split)
 
 

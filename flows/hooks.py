@@ -15,6 +15,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from flows.configs import FlowConfig
 from flows.resolve import workspace_of
+from glaucoma.settings import CONFINED
 
 _PATIENCE_S = 20.0
 """For a training process to end that was killed together with its flow."""
@@ -28,7 +29,8 @@ def write_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     from glaucoma.records.ended import end_run
 
     given = flow_run.parameters.get("config") or {}
-    workspace = workspace_of(FlowConfig(workspace=given.get("workspace")))
+    context = CONFINED if flow_run.deployment_id is not None else None
+    workspace = workspace_of(FlowConfig.model_validate({"workspace": given.get("workspace")}, context=context))
     cancelled = state.is_cancelling() or state.is_cancelled()
     reason = "Cancelled in Prefect" if cancelled else f"The process of its run was lost ({state.message or state.name})"
     lines = end_run(

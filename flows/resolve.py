@@ -10,6 +10,7 @@ from blocks.dvc_remote import remote_in_block
 from blocks.tracking import account_in_block
 from blocks.workspace import default_workspace_path
 from flows.configs import FlowConfig
+from flows.elsewhere import bring_prepared
 from glaucoma.datasets.registry import RegisterSettings, RemoteSettings, find_registration, read_registry
 from glaucoma.datasets.remote import Remote
 from glaucoma.errors import IntegrityError, NotFoundError
@@ -64,7 +65,9 @@ def dataset_folder(workspace: Workspace, name: str, key: str | None) -> Path:
 
 
 def prepared_folder(workspace: Workspace, name: str, key: str | None) -> Path:
-    """The prepared dataset of that name and key; the newest without a key."""
+    """The prepared dataset of that name and key, fetched where it lies elsewhere; the newest without a key."""
+    if key is not None:
+        bring_prepared(workspace, name, key)
     return workspace.find(workspace.prepared(name), key, f"prepared dataset {name}")
 
 

@@ -9,13 +9,14 @@ from prefect.logging import get_run_logger
 
 from flows.cli import main
 from flows.configs import ResumeConfig
+from flows.elsewhere import experiment_here
 from flows.experiment import remembered_experiment
 from flows.hooks import ENDED
 from flows.resolve import workspace_of
 from flows.results import ExperimentResult, ResumeResult
 from glaucoma.errors import TrainingError
 from glaucoma.records.resumable import execution_of, require_resumable, resumable
-from glaucoma.training.experiment import Experiment, open_experiment
+from glaucoma.training.experiment import Experiment
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.workspace import Workspace
 
@@ -25,7 +26,7 @@ def resume(config: ResumeConfig) -> ResumeResult:
     """Go on with one experiment that was cut off, or with all of them, one after the other."""
     workspace = workspace_of(config)
     if config.experiment:
-        experiment = open_experiment(config.experiment, workspace)
+        experiment = experiment_here(config.experiment, workspace)
         require_resumable(experiment, workspace, failed_too=config.retry_failed)
         return ResumeResult(experiments=[go_on(experiment, config, workspace)])
     return ResumeResult(experiments=go_on_with_all(config, workspace))

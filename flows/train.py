@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs import TrainConfig
+from flows.elsewhere import send
 from flows.hooks import ENDED
 from flows.resolve import account_of, prepared_folder, workspace_of
 from flows.results import TrainResult
@@ -29,6 +30,7 @@ def train(config: TrainConfig) -> TrainResult:
     with failure_remembered(spec, workspace, rollback=execution.rollback):
         experiment = train_stage(spec, workspace, execution, account)
     remember(spec, workspace)
+    send(experiment, workspace)
     return TrainResult.of(experiment)
 
 

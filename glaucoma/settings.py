@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 from pydantic.fields import ComputedFieldInfo, FieldInfo
 
+from glaucoma.roots import confined, is_workers_run
 from glaucoma.schema import Preset
 
 _PRESETS = "presets"
@@ -28,8 +29,26 @@ def _expanded(path: Path) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
-UserPath = Annotated[Path, AfterValidator(_expanded)]
-"""A path as people write it: `~` is their home folder, in forms and YAML files too, where no shell expands it."""
+PATHS = "paths"
+TRUSTED, CONFINED = {PATHS: "trusted"}, {PATHS: "confined"}
+"""Contexts for `model_validate`: what ARC wrote itself and reads again; what is a worker's run in whatever process."""
+
+
+def _checked(path: Path, info: ValidationInfo) -> Path:
+    how = (info.context or {}).get(PATHS)
+    expanded = _expanded(path)
+    if how == "trusted" or (how != "confined" and not is_workers_run()):
+        return expanded
+    return confined(expanded)
+
+
+PATH_CHECK = AfterValidator(_checked)
+UserPath = Annotated[Path, PATH_CHECK]
+"""A path as people write it: `~` is their home folder, in forms and YAML files too, where no shell expands it.
+
+In a worker's run it is resolved, and refused outside the worker's roots (`glaucoma.roots`). Every path in the settings
+of a flow is of this type.
+"""
 
 PresetBool = Annotated[bool, WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]})]
 """True or false by `by_preset`; null, in a form alone, is "what the preset says"."""

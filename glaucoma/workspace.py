@@ -63,7 +63,8 @@ class Workspace:
 
     @property
     def ledger_url(self) -> str:
-        return f"sqlite:///{self.root / 'ledger.db'}"
+        """`ARC_LEDGER_URL`, which may hold a password: it is for the ledger and is shown nowhere; else a file here."""
+        return os.environ.get("ARC_LEDGER_URL") or f"sqlite:///{self.root / 'ledger.db'}"
 
     @property
     def registry(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from glaucoma.datasets.fetching import publish
 from glaucoma.datasets.manifest import MANIFEST_NAME
 from glaucoma.datasets.registry import (
     RegisterSettings,
@@ -94,6 +95,8 @@ def register(
             validation=newest_judgement(name, dataset, workspace),
             registered_at=datetime.now(UTC),
         )
+        if settings.push:
+            publish(entry, remote)
         registry |= {name: [*(one for one in entries if not one.same_version(entry)), entry]}
         write_registry(workspace, registry)
         call.drop_cache_if_spare(registry)

@@ -18,6 +18,7 @@ from glaucoma.datasets.remote import Remote, refuse_credentials
 from glaucoma.datasets.sums import format_sums, parse_sums, sum_folder
 from glaucoma.errors import IntegrityError, NotFoundError, SettingsError, problems
 from glaucoma.provenance import file_sha256, write_bytes
+from glaucoma.roots import confined_address, is_workers_run
 from glaucoma.settings import Settings
 from glaucoma.workspace import NAME_PATTERN, Workspace
 
@@ -50,7 +51,7 @@ class RemoteSettings(Settings):
     def _no_credentials(cls, url: str | None) -> str | None:
         if url is not None:
             refuse_credentials(url)
-        return url
+        return confined_address(url) if url and is_workers_run() else url
 
     @model_validator(mode="after")
     def _one_remote(self) -> RemoteSettings:

@@ -42,11 +42,7 @@ class RemoteObjects:
         self._remote = remote
         self._what = f"The remote {remote} cannot be read"
         with quiet(), translated(self._what, remote, transient=True):
-            from dvc.fs import get_cloud_fs
-
-            reach(remote)
-            kind, settings, path = get_cloud_fs({"remote": {"arc": remote.dvc_settings()}}, name="arc")
-            self._fs: Any = kind(**settings)
+            self._fs, path = opened(remote)
             self._base = self._fs.join(path, "files", "md5")
 
     def files(self, md5: str) -> dict[str, str] | None:
@@ -116,6 +112,15 @@ class RemoteObjects:
     def path(self, md5: str) -> str:
         """Where an object lies, in the remote's own terms."""
         return str(self._fs.join(self._base, md5[:2], md5[2:]))
+
+
+def opened(remote: Remote) -> tuple[Any, str]:
+    """The remote's file system, as DVC opens it, and the remote's folder there; in `quiet()` and `translated()`."""
+    from dvc.fs import get_cloud_fs
+
+    reach(remote)
+    kind, settings, path = get_cloud_fs({"remote": {"arc": remote.dvc_settings()}}, name="arc")
+    return kind(**settings), path
 
 
 def reach(remote: Remote) -> None:

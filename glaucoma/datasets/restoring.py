@@ -71,7 +71,20 @@ def restore_registration(
     """
     entry = find_registration(name, version, workspace)
     folders = registered_folders(entry, workspace)
-    restored: list[Path] = []
+    return restore_folders(entry, folders, workspace, remote=remote, replace_damaged=replace_damaged, report=report)
+
+
+def restore_folders(
+    entry: Registration,
+    folders: list[tuple[Path, str]],
+    workspace: Workspace,
+    *,
+    remote: Remote | None = None,
+    replace_damaged: bool = False,
+    report: Progress = silent,
+) -> Restored:
+    """The same for some of an entry's folders, each with DVC's hash of it (`registered_folders`)."""
+    name, restored = entry.name, list[Path]()
     objects: RemoteObjects | None = None
     for number, (folder, md5) in enumerate(folders):
         part = part_of(report, number / len(folders), 1 / len(folders))

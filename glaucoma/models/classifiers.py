@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glaucoma.errors import SettingsError
-from glaucoma.models.registry import own_builder, own_names, unknown_model
+from glaucoma.models.registry import is_plain, own_builder, own_names, unknown_model
 from glaucoma.models.weights import Weights, find_weights, load_own, refuse_unused
 from glaucoma.schema import Task
 
@@ -50,7 +50,7 @@ def build_classifier(
         return model
     import timm
 
-    if not timm.is_model(name):
+    if not is_plain(name) or not timm.is_model(name):
         raise unknown_model(name, known_classifiers(), "classifier")
     weights: Weights | None = None
     if pretrained:

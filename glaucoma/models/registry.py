@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ class OwnModel:
     task: Task
     build: str
 
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 OWN_MODELS: dict[str, OwnModel] = {
     "small_cnn": OwnModel(Task.CLASSIFICATION, "glaucoma.models.small:build_small_cnn"),
@@ -59,6 +62,11 @@ def own_builder(name: str, task: Task) -> Callable[..., nn.Module] | None:
 def own_names(task: Task) -> list[str]:
     """Names of the own models for `task`, sorted."""
     return sorted(name for name, entry in OWN_MODELS.items() if entry.task is task)
+
+
+def is_plain(name: str) -> bool:
+    """False for a name that is more than a name: timm would read a hub's address or a folder out of it."""
+    return _PLAIN.fullmatch(name) is not None
 
 
 def unknown_model(name: str, known: Iterable[str], kind: str) -> UnknownModelError:

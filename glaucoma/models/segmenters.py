@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from glaucoma.errors import SettingsError
 from glaucoma.models.classifiers import timm_repository
-from glaucoma.models.registry import own_builder, own_names, unknown_model
+from glaucoma.models.registry import is_plain, own_builder, own_names, unknown_model
 from glaucoma.models.weights import Weights, find_weights, load_own, refuse_unused
 from glaucoma.schema import Task
 
@@ -87,7 +87,7 @@ def _require_known(name: str, encoder: str) -> None:
         if encoder.startswith(_UNIVERSAL)
         else encoder in smp.encoders.get_encoder_names()
     )
-    if not known:
+    if not known or not is_plain(name):
         raise unknown_model(name, known_segmenters(), "encoder")
 
 

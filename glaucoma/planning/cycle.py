@@ -21,6 +21,7 @@ from glaucoma.records.ledger import Ledger, LedgerCycle, LedgerExperiment
 from glaucoma.records.remember import first_entry
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, StructureState, Task
+from glaucoma.settings import TRUSTED
 from glaucoma.training.build import build_model
 from glaucoma.training.experiment import is_there
 from glaucoma.training.settings import TrainSettings
@@ -215,7 +216,7 @@ def _entry(proposal: Proposal, cycle_id: str) -> LedgerExperiment:
 def read_plan(path: Path) -> CyclePlan:
     """The plan at `path`; `IntegrityError` where it is no valid plan."""
     try:
-        return CyclePlan.model_validate(json.loads(path.read_bytes()))
+        return CyclePlan.model_validate(json.loads(path.read_bytes()), context=TRUSTED)
     except ValueError as error:
         raise IntegrityError(
             f"{path} is no valid plan ({problems(error)})", remedy="remove the file: the cycle is planned anew"

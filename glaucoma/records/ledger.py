@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import to_json, to_jsonable_python
-from sqlalchemy import Engine, Table, create_engine, event, make_url, select, update
+from sqlalchemy import URL, Engine, Table, create_engine, event, make_url, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.exc import IntegrityError as RowError
@@ -30,6 +30,8 @@ from glaucoma.records.words import CycleStatus, Novelty, Standing
 from glaucoma.schema import Split, Task
 
 _BUSY_S = 60
+_SET_UP_LOCK = 0x6172_636C
+"""Any number that nobody else locks in the same PostgreSQL database."""
 _KEPT = frozenset({"experiment_id", "cycle_id", "created_at"})
 """What a second writing of the same experiment leaves as the first one wrote it."""
 
@@ -109,6 +111,8 @@ class Ledger:
         with self._engine.connect() as connection:
             if self._engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            else:  # two that make the same table at once would both find it missing; held until the commit
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SET_UP_LOCK})")
             for table in Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
@@ -290,11 +294,12 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 def _engine(url: str) -> Engine:
     try:
-        name = make_url(url).get_backend_name()
-    except ArgumentError as error:
+        place = make_url(url)
+        name = place.get_backend_name()
+    except (ArgumentError, ValueError):  # not "from error": it would quote the URL, password and all
         raise SettingsError(
-            "The ledger's URL is no database URL", expected="sqlite:///file or postgresql://..."
-        ) from error
+            "The ledger's URL is no database URL", expected="sqlite:///file or postgresql://user:password@host/database"
+        ) from None
     if name not in ("sqlite", "postgresql"):
         raise SettingsError(f"The ledger cannot be kept in {name}", expected="a sqlite or postgresql URL")
 
@@ -302,7 +307,7 @@ def _engine(url: str) -> Engine:
         return to_json(value, inf_nan_mode="null").decode()
 
     if name == "postgresql":
-        return create_engine(url, json_serializer=as_json, pool_pre_ping=True)
+        return _postgres(place, as_json)
     # A connection for each use: nothing is open across a fork or left open when the process ends.
     engine = create_engine(url, json_serializer=as_json, poolclass=NullPool, connect_args={"timeout": _BUSY_S})
 
@@ -311,6 +316,19 @@ def _engine(url: str) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
 
     return engine
+
+
+def _postgres(place: URL, as_json: Callable[[Any], str]) -> Engine:
+    """By psycopg 3, unless the URL names another driver; a connection for each use, as a ledger is opened anew often."""
+    if place.drivername == "postgresql":
+        place = place.set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(place, json_serializer=as_json, poolclass=NullPool)
+    except ImportError as error:
+        raise SettingsError(
+            f"The ledger is to be kept in PostgreSQL, and its driver is not installed ({error})",
+            remedy="install the extra postgres: pip install 'arc-glaucoma[postgres]'",
+        ) from error
 
 
 def _setup_lock(engine: Engine) -> contextlib.AbstractContextManager[None]:

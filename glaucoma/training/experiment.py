@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from glaucoma.errors import IntegrityError, NotFoundError, problems
 from glaucoma.provenance import exclusive, remove_tree, sync_folder, versions, write_bytes, write_json
 from glaucoma.schema import Task
+from glaucoma.settings import TRUSTED
 from glaucoma.training.spec import ExperimentSpec, experiment_id
 from glaucoma.workspace import Workspace
 
@@ -142,7 +143,8 @@ class Experiment:
     def spec(self) -> ExperimentSpec:
         """Raises `IntegrityError` where `experiment.yaml` is missing, damaged, or of another experiment."""
         try:
-            spec = ExperimentSpec.model_validate(yaml.safe_load(self.spec_path.read_text(encoding="utf-8")))
+            written = yaml.safe_load(self.spec_path.read_text(encoding="utf-8"))
+            spec = ExperimentSpec.model_validate(written, context=TRUSTED)
         except (OSError, ValueError, ValidationError, yaml.YAMLError) as error:
             raise IntegrityError(
                 f"{self.spec_path} cannot be read ({problems(error)})",

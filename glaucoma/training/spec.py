@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from glaucoma.errors import SettingsError, WeightsUnavailableError, problems
 from glaucoma.provenance import digest, file_sha256
 from glaucoma.schema import Task
-from glaucoma.settings import Settings
+from glaucoma.settings import Settings, UserPath
 from glaucoma.training.loss_settings import ClassificationLoss, LossOptions, SegmentationLoss, require_effect
 from glaucoma.training.settings import AugmentSettings, ClinicalValue, ExecutionSettings, TrainSettings
 
@@ -62,7 +62,7 @@ class ExperimentSpec(Settings):
         default=None, ge=0, le=1, description="How far below the median of others it may lag before it is ended."
     )
     pretrained: bool = Field(default=False, description="Start from pretrained weights.")
-    weights_path: Path | None = Field(
+    weights_path: UserPath | None = Field(
         default=None, description="Weights file; its bytes, not its place, are part of the id."
     )
     weights_sha256: str | None = Field(default=None, description="Of the weights file's bytes, where one is named.")

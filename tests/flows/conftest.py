@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,41 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.quiet import QUIET, be_quiet
 from glaucoma.synthetic.generate import generate_archive
 from glaucoma.synthetic.settings import SyntheticLayout, SyntheticSettings
 
+WATCHED = "ARC_TEST_WATCHED"
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=300):
-        yield
+def _prefect_server(watched_folder: Path) -> Iterator[None]:
+    """Started with the variables alone that importing `flows` sets, and watched from its first moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in QUIET:
+            patch.delenv(name, raising=False)
+        be_quiet()
+        patch.setenv(WATCHED, str(watched_folder))
+        with prefect_test_harness(server_startup_timeout=300):
+            patch.delenv(WATCHED)
+            yield
+
+
+@pytest.fixture(scope="session")
+def watched_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where watched processes write what they try (`outward-*`) and start (`commands-*`). This one is watched too."""
+    hook = Path(__file__).parent / "watched"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(hook), *filter(None, [os.environ.get("PYTHONPATH")])])
+    loaded(hook / "sitecustomize.py")
+    return tmp_path_factory.mktemp("watched")
+
+
+@pytest.fixture(scope="module")
+def watched(watched_folder: Path) -> Iterator[Path]:
+    """Watches this process, and all that it starts, while a module's tests run; the folder of what was seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WATCHED, str(watched_folder))
+        yield watched_folder
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +63,18 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Any:
     """The tiny prepared datasets and specs of the unit tests of training: `make_prepared(root)`, `tiny_spec(..)`."""
-    path = Path(__file__).parents[1] / "unit" / "training" / "conftest.py"
-    found = importlib.util.spec_from_file_location("tiny_training", path)
+    return loaded(Path(__file__).parents[1] / "unit" / "training" / "conftest.py")
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[Path], Any]:
+    """Gives the module in a file of tests, whatever folder it lies in."""
+    return loaded
+
+
+def loaded(path: Path) -> Any:
+    """The module in that file."""
+    found = importlib.util.spec_from_file_location(f"loaded_{path.parent.name}_{path.stem}", path)
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

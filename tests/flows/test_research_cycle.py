@@ -48,7 +48,7 @@ def config(archive: Path, workspace: Path, **more: Any) -> ResearchCycleConfig:
 
 @pytest.fixture(scope="module")
 def two_cycles(
-    archives: Path, task_states: Any, tmp_path_factory: pytest.TempPathFactory
+    archives: Path, task_states: Any, watched: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[CycleResult], list[Any], Path]:
     workspace = tmp_path_factory.mktemp("workspace")
     results, states = [], []
@@ -139,6 +139,14 @@ def test_the_command_for_the_next_round_repeats_what_was_given(
     assert last == f"{command} 'my settings.yaml' --workspace {workspace}"
     show_cycle(result, ["--name", "eyes", "--workspace=elsewhere"])
     assert capsys.readouterr().out.splitlines()[-1].endswith("--name eyes --workspace=elsewhere")
+
+
+def test_with_the_network_cut_off_a_cycle_and_its_server_never_try_to_leave_the_machine(
+    two_cycles: Any, watched: Path
+) -> None:
+    assert [line for path in watched.glob("outward-*") for line in path.read_text().splitlines()] == []
+    processes = {path.stem for path in watched.glob("commands-*")}
+    assert len(processes) >= 2, "the watch was on: here, and in a process that was started from here"
 
 
 def test_nothing_half_written_is_left(two_cycles: Any) -> None:

@@ -19,6 +19,16 @@ def test_the_workspace_comes_from_the_argument_then_the_environment_then_the_fol
     assert Workspace.at().root == tmp_path / "workspace"
 
 
+def test_the_ledger_lies_in_the_workspace_or_where_its_url_says_and_the_password_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.at(tmp_path)
+    assert workspace.ledger_url == f"sqlite:///{tmp_path / 'ledger.db'}"
+    monkeypatch.setenv("ARC_LEDGER_URL", "postgresql://arc:hidden@127.0.0.1:9/arc")
+    assert workspace.ledger_url == "postgresql://arc:hidden@127.0.0.1:9/arc"
+    assert "hidden" not in repr(workspace)
+
+
 def test_a_file_is_no_workspace(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="is a file"):

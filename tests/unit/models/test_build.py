@@ -70,6 +70,19 @@ def test_an_unknown_segmenter_names_the_nearest(name, nearest):
         build_segmenter(name, NARROW)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["hf-hub:timm/lcnet_050.ra2_in1k", "hf_hub:timm/lcnet_050", "local-dir:/tmp/lcnet_050", "lcnet_050./../../../etc/x",
+     "lcnet_050.a:b", "/tmp/lcnet_050", "lcnet_050.x y", "lcnet_050.\n"],
+)  # fmt: skip
+def test_a_name_that_is_an_address_or_a_path_is_no_models_name_whatever_it_begins_with(name, tmp_path):
+    with pytest.raises(UnknownModelError):
+        build_classifier(name, pretrained=True, weights_dir=tmp_path)
+    for encoder in (name, f"tu-{name}"):
+        with pytest.raises(UnknownModelError):
+            build_segmenter(encoder, NARROW, pretrained=True, weights_dir=tmp_path)
+
+
 def test_a_classifier_is_no_segmenter_and_the_other_way_round():
     with pytest.raises(UnknownModelError):
         build_classifier("small_unet")

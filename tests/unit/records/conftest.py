@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +9,19 @@ from typing import Any
 import pytest
 
 from glaucoma.records.ledger import Ledger, LedgerExperiment
+from glaucoma.records.tables import Base
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+    """A file; or the database that `ARC_TEST_LEDGER_URL` names, whose ledger is emptied before each test."""
+    given = os.environ.get("ARC_TEST_LEDGER_URL")
+    if not given:
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    Base.metadata.drop_all(Ledger(given)._engine)
+    return given
 
 
 @pytest.fixture

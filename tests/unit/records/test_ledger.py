@@ -30,6 +30,22 @@ def test_an_experiment_comes_back_as_it_was_put(ledger: Ledger, experiment: Make
     assert ledger.experiment(one.experiment_id) == one
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://arc:hidden@127.0.0.1:9/arc", "mysql://arc:hidden@host/arc", "postgres//arc:hidden@host/arc",
+     "postgresql://arc:hidden@host:port/arc"],
+)  # fmt: skip
+def test_no_error_of_a_ledger_shows_its_password(url: str) -> None:
+    with pytest.raises((SettingsError, TransientError)) as raised:
+        Ledger(url)
+    seen = [
+        raised.value,
+        raised.value.__cause__,
+        None if raised.value.__suppress_context__ else raised.value.__context__,
+    ]
+    assert "hidden" not in "".join(map(repr, seen))
+
+
 def test_putting_twice_is_putting_once(ledger: Ledger, experiment: Make) -> None:
     ledger.put(experiment(1))
     ledger.put(experiment(1))

@@ -8,6 +8,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 
 from glaucoma.datasets import remote_objects
+from glaucoma.datasets.fetching import fetch_prepared
 from glaucoma.datasets.integrity import CheckPlace, check_registration
 from glaucoma.datasets.registering import register
-from glaucoma.datasets.registry import RegisterSettings
+from glaucoma.datasets.registry import RegisterSettings, read_registry
 from glaucoma.datasets.remote import Remote
 from glaucoma.datasets.restoring import restore_registration
-from glaucoma.errors import IntegrityError, SettingsError, TransientError
+from glaucoma.errors import IntegrityError, NotFoundError, SettingsError, TransientError
 from glaucoma.workspace import Workspace
 
 Make = Callable[..., Path]
@@ -51,7 +53,7 @@ class Service:
         return {
             one["Key"]: self.client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
             for one in listed
-            if not one["Key"].endswith(".dir")
+            if not one["Key"].endswith((".dir", ".json"))
         }
 
 
@@ -94,6 +96,28 @@ def test_a_version_goes_to_s3_and_comes_back_byte_by_byte_and_the_keys_stay_in_n
     assert SECRET.encode() not in written
     assert b"AKIDEXAMPLE" not in written
     assert SECRET not in repr(remote) + str(remote)
+
+
+def test_a_prepared_dataset_comes_by_its_key_into_a_workspace_that_never_heard_of_it(
+    make_dataset: Make, make_prepared: Make, workspace: Workspace, service: Service, contents: Contents, tmp_path: Path
+) -> None:
+    remote = service.fresh_bucket("elsewhere")
+    prepared = make_prepared(make_dataset(files=4))
+    register(prepared.parents[2] / "datasets" / "tiny" / KEY, prepared, "tiny", workspace, SETTINGS, remote=remote)
+    other = Workspace.at(tmp_path / "other")
+    with ThreadPoolExecutor(2) as both:
+        waiting = [
+            both.submit(fetch_prepared, "tiny", prepared.name, other, remote=remote, remote_block="hospital")
+            for _ in range(2)
+        ]
+        assert {one.result() for one in waiting} == {other.prepared("tiny") / prepared.name}
+    assert contents(other.prepared("tiny") / prepared.name) == contents(prepared)
+    assert not other.datasets("tiny").exists(), "what training reads is enough"
+    (entry,) = read_registry(other)["tiny"]
+    assert (entry.prepared_key, entry.remote, entry.remote_block) == (prepared.name, remote.url, "hospital")
+    with pytest.raises(NotFoundError, match=r"tiny ffff.*ARC_REMOTE_BLOCK"):
+        fetch_prepared("tiny", "f" * 16, other, remote=remote)
+    assert SECRET.encode() not in everything_written(other)
 
 
 def test_one_flipped_bit_and_a_lost_object_in_s3_are_found_not_restored_and_mended_by_pushing_again(
