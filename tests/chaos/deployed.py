@@ -105,7 +105,7 @@ class Installation:
         if victim == "flow":
             return variables.get("PREFECT__FLOW_RUN_ID") == run and "glaucoma.training.child" not in words
         return "PREFECT__FLOW_RUN_ID" not in variables and (
-            "worker start --pool arc-gpu" in words
+            "deployments.drainable --pool arc-gpu" in words
             if victim == "worker"
             else "server start" in words or "uvicorn" in words
         )
