@@ -173,6 +173,7 @@ def _submit_one(
     run = run_deployment(  # type: ignore[assignment]  # a coroutine only where the caller is one
         deployment,
         parameters=wanted.parameters,
+        flow_run_name=f"{deployment.partition('/')[0]}-{wanted.name}",
         tags=[wanted.tag, *by],
         idempotency_key=f"{wanted.tag}#{len(before)}",  # of two who ask at once the server makes one
         work_queue_name=wanted.queue,
