@@ -163,9 +163,9 @@ def _waits_for(run: FlowRun, state: PoolState, held: Sequence[FlowRun]) -> str:
         return f"queue {name}, which is paused"
     if not state.online:
         return f"a worker: none of {state.pool.name} is online"
-    if queue is None or queue.status is WorkQueueStatus.NOT_READY:
-        return f"a worker: none listens to queue {name}"
     target = _QUEUE.match(name)
+    if not _is_heard(queue, target[1] if target else "", state):
+        return f"a worker: none listens to queue {name}"
     if target is None or target[1] == "any":
         return "the next worker that is free"
     if target[1] == "all":
@@ -174,6 +174,19 @@ def _waits_for(run: FlowRun, state: PoolState, held: Sequence[FlowRun]) -> str:
     mine = re.compile(rf"^{re.escape(state.pool.name)}{target[2]}-")
     busy = ", ".join(one.name for one in held if mine.match(str(one.labels.get(_WORKER, ""))))
     return f"GPU {target[2]}{f', where {busy} runs' if busy else ''}"
+
+
+def _is_heard(queue: WorkQueue | None, target: str, state: PoolState) -> bool:
+    """Whether a worker listens to the queue, as far as can be known: one that is busy asks the server for nothing."""
+    if queue is not None and queue.status is not WorkQueueStatus.NOT_READY:
+        return True
+    kinds = [re.match(rf"^{re.escape(state.pool.name)}(\d+|-all|-cpu)-", name) for name in state.online]
+    if None in kinds:
+        return True  # a worker of a name of its own: what it listens to is not known
+    there = {kind[1] for kind in kinds if kind}
+    if target == "any":
+        return bool(there - {"-all"})
+    return bool(there & ({"-all", "-cpu"} if target == "all" else {target.removeprefix("gpu")}))
 
 
 def notes_on(state: PoolState) -> list[str]:

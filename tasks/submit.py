@@ -31,6 +31,7 @@ from glaucoma.errors import NotFoundError, SettingsError
 from tasks.stage import stage_task
 
 PAGE = 200
+_TAGS_AT_ONCE = 100
 AWAITED_BY = "arc-by:"
 """Tag of a run that another run waits for: that run's id follows."""
 _APPLY = "run `make up`, or `python -m deployments.apply` against the server"
@@ -173,13 +174,20 @@ def _submit_one(
     run = run_deployment(  # type: ignore[assignment]  # a coroutine only where the caller is one
         deployment,
         parameters=wanted.parameters,
+        flow_run_name=f"{deployment.partition('/')[0]}-{wanted.name}",
         tags=[wanted.tag, *by],
-        idempotency_key=f"{wanted.tag}#{len(before)}",  # of two who ask at once the server makes one
+        idempotency_key=_next_key(wanted.tag, before),  # of two who ask at once the server makes one
         work_queue_name=wanted.queue,
         timeout=0,
         as_subflow=bool(by),
     )
     return Submitted(wanted.name, run.id, run.name, run.work_queue_name or wanted.queue, new=True)
+
+
+def _next_key(tag: str, before: Sequence[FlowRun]) -> str:
+    """A key that no earlier run has, also where people deleted some of them."""
+    used = [run.idempotency_key.rpartition("#")[2] for run in before if run.idempotency_key]
+    return f"{tag}#{1 + max((int(number) for number in used if number.isdecimal()), default=-1)}"
 
 
 def _tag_too(run: FlowRun, tags: list[str]) -> None:
@@ -189,11 +197,13 @@ def _tag_too(run: FlowRun, tags: list[str]) -> None:
 
 
 def _runs_by_tag(client: SyncPrefectClient, deployment: UUID, tags: Sequence[str]) -> dict[str, list[FlowRun]]:
-    among = FlowRunFilter(tags=FlowRunFilterTags(any_=list(tags)))
+    of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
     found: dict[str, list[FlowRun]] = {}
-    for run in read_all(client, among, DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))):
-        for tag in set(run.tags).intersection(tags):
-            found.setdefault(tag, []).append(run)
+    for start in range(0, len(tags), _TAGS_AT_ONCE):
+        some = tags[start : start + _TAGS_AT_ONCE]
+        for run in read_all(client, FlowRunFilter(tags=FlowRunFilterTags(any_=list(some))), of_it):
+            for tag in set(run.tags).intersection(some):
+                found.setdefault(tag, []).append(run)
     return found
 
 

@@ -18,8 +18,9 @@ from prefect.utilities.schema_tools.validation import ValidationError, is_valid_
 from flows import resume as module
 from flows.configs import HousekeepingConfig, ResumeConfig
 from flows.experiment import experiment
-from flows.hooks import write_end
+from flows.hooks import cancel_awaited_runs, write_end
 from flows.housekeeping import housekeeping
+from flows.planned_experiment import planned_experiment
 from flows.research_cycle import research_cycle
 from flows.resume import resume
 from flows.train import train
@@ -132,9 +133,12 @@ def test_the_worker_writes_how_a_run_ended_that_could_not(
     assert lost.status is Status.CANCELLED
 
 
-@pytest.mark.parametrize("one", [train, experiment, resume, research_cycle], ids=lambda one: one.name)
+TRAINS = [train, experiment, planned_experiment, resume, research_cycle]
+
+
+@pytest.mark.parametrize("one", TRAINS, ids=lambda one: one.name)
 def test_every_flow_that_trains_has_its_end_written(one: Flow[..., Any]) -> None:
-    assert one.on_cancellation_hooks == [write_end]
+    assert one.on_cancellation_hooks == [*([cancel_awaited_runs] if one is research_cycle else []), write_end]
     assert one.on_crashed_hooks == [write_end]
 
 

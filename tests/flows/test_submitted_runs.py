@@ -74,6 +74,12 @@ def test_what_waits_or_runs_is_found_again_and_what_ended_badly_is_made_anew(wan
     third, _ = ask(wanted, done=True)
     assert [run.new for run in third] == [True, False]
     assert third[1].run_id == first[1].run_id
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(first[0].run_id)  # the next one's key must not be that of the third
+    end(third[0], Crashed())
+    anew, _ = ask(wanted, done=True)
+    assert anew[0].new
+    assert anew[0].run_id != third[0].run_id
     gone, _ = ask(wanted, done=False)  # what the completed run made was removed since
     assert [run.new for run in gone] == [False, True]
 

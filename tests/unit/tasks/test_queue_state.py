@@ -37,7 +37,7 @@ def rows(*runs: FlowRun, paused: bool = False, online: bool = True) -> dict[str,
             name=name,
             priority=priority,
             is_paused=False,
-            status=WorkQueueStatus.NOT_READY if name == "p05-gpu7" else WorkQueueStatus.READY,
+            status=WorkQueueStatus.READY if name == "p05-all" else WorkQueueStatus.NOT_READY,  # a busy worker is silent
         )
         for name, priority in QUEUES.items()
     ]
