@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import get_current_settings
 
-from deployments.applying import Applying, Change, Outcome
+from deployments.applying import Applying, Change, Outcome, lines
 from deployments.automations import apply_automations
 from deployments.declaration import PROJECT, declared_deployments, declared_pools
 from deployments.deploy import apply_deployments
@@ -63,7 +63,7 @@ async def apply(workspace: Workspace) -> list[str]:
             f"{len(failed)} of {len(changes)} things could not be applied: " + "; ".join(failed),
             remedy="mend them, and start again: what is done is found",
         )
-    return [change.line() for change in changes]
+    return lines(changes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.json:
         sys.stdout.write(json.dumps({"changes": [change.model_dump(mode="json") for change in changes]}) + "\n")
     else:
-        sys.stdout.write("".join(change.line(dry_run=chosen.dry_run) + "\n" for change in changes))
+        sys.stdout.write("".join(line + "\n" for line in lines(changes, dry_run=chosen.dry_run)))
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(changes)} things could not be applied:\n")
         sys.stderr.write("".join(f"  {change.line()}\n" for change in failed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from glaucoma.errors import problems
 
 Step = Callable[[], Awaitable[object]]
 _CONFLICT = 409
+_MANY = 3
 
 
 class Outcome(Enum):
@@ -86,6 +88,20 @@ class Applying:
                 await step()
         except Exception as error:  # noqa: BLE001  whatever it was, it is listed, and ends the command with 1
             self.say(kind, name, Outcome.FAILED, reason(error))
+
+
+def lines(changes: list[Change], *, dry_run: bool = False) -> list[str]:
+    """For a person: a line for each thing; many queues of one pool that were made together share one."""
+    shown: list[str] = []
+    for (kind, pool, outcome), group in groupby(changes, lambda one: (one.kind, one.name.split("/")[0], one.outcome)):
+        alike = list(group)
+        if kind == "work queue" and outcome is Outcome.MADE and len(alike) > _MANY:
+            first, last = alike[0].name, alike[-1].name.partition("/")[2]
+            shown.append(alike[0].model_copy(update={"name": f"{first} .. {last}"}).line(dry_run=dry_run))
+            shown[-1] += f" ({len(alike)} queues of {pool})"
+        else:
+            shown += [one.line(dry_run=dry_run) for one in alike]
+    return shown
 
 
 def reason(error: Exception) -> str:

@@ -30,7 +30,7 @@ _ROOMY = 4
 _WEIGHTS = ("*.safetensors", "*.pth", "*.pt")
 
 
-def check_python(found: Sequence[int] = sys.version_info) -> Finding:
+def check_python(found: Sequence[int] = tuple(sys.version_info[:3])) -> Finding:
     """The interpreter."""
     shown = ".".join(map(str, found[:3]))
     if tuple(found[:2]) < OLDEST_PYTHON:
@@ -84,7 +84,9 @@ def check_gpus(wanted: Sequence[int], nvml: Any = None) -> Finding:
         nvml: What answers as the module `pynvml`; that module where none is given.
     """
     if nvml is None:
-        import pynvml as nvml
+        import pynvml
+
+        nvml = pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
