@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,11 +33,12 @@ class ApplyError(ArcError):
 
 
 async def bring(
-    client: PrefectClient, workspace: Workspace, *, prune: bool = False, dry_run: bool = False
+    client: PrefectClient, workspace: Workspace | None, *, prune: bool = False, dry_run: bool = False
 ) -> list[Change]:
     """All of it, in the order in which one thing needs another; whatever fails is among what is given back.
 
     Args:
+        workspace: Where all data lies; None: where the server says that it does.
         prune: Whether to remove what is ours and no longer declared.
         dry_run: Whether to change nothing, and say what would be changed.
     """
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "Remedy: run `make up`, or export PREFECT_API_URL=http://127.0.0.1:4200/api.\n"
         )
         return 2
-    changes = asyncio.run(_bring(Workspace.at(), prune=chosen.prune, dry_run=chosen.dry_run))
+    changes = asyncio.run(_bring(named_workspace(), prune=chosen.prune, dry_run=chosen.dry_run))
     failed = [change for change in changes if change.outcome is Outcome.FAILED]
     if chosen.json:
         sys.stdout.write(json.dumps({"changes": [change.model_dump(mode="json") for change in changes]}) + "\n")
@@ -92,7 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-async def _bring(workspace: Workspace, *, prune: bool, dry_run: bool) -> list[Change]:
+def named_workspace() -> Workspace | None:
+    """The workspace that `ARC_WORKSPACE` names; None where nobody said which one."""
+    return Workspace.at() if os.environ.get("ARC_WORKSPACE") else None
+
+
+async def _bring(workspace: Workspace | None, *, prune: bool, dry_run: bool) -> list[Change]:
     async with get_client() as client:
         return await bring(client, workspace, prune=prune, dry_run=dry_run)
 

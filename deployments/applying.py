@@ -67,6 +67,15 @@ class Applying:
             await step()
         self.say(kind, name, outcome, detail)
 
+    async def make(self, kind: str, name: str, step: Step, detail: str = "") -> None:
+        """Makes a thing whose name is unique; where another application made it in this moment, that one serves."""
+        try:
+            await self.do(kind, name, Outcome.MADE, step, detail)
+        except (ObjectAlreadyExists, httpx.HTTPStatusError) as error:
+            if not _is_conflict(error):
+                raise
+            self.say(kind, name, Outcome.SAME, "another application made it just now")
+
     async def remove(self, kind: str, name: str, step: Step) -> None:
         """Removes what is ours and no longer declared, where that was asked for."""
         if self.prune:
@@ -75,17 +84,9 @@ class Applying:
             self.say(kind, name, Outcome.LEFT, "--prune removes it")
 
     async def attempt(self, kind: str, name: str, step: Step) -> None:
-        """Takes one step; its failure is taken down and does not keep the others from being tried.
-
-        What another application made in the same moment is looked at once more: it is there now.
-        """
+        """Takes one step; its failure is taken down and does not keep the others from being tried."""
         try:
-            try:
-                await step()
-            except (ObjectAlreadyExists, httpx.HTTPStatusError) as error:
-                if not _is_conflict(error):
-                    raise
-                await step()
+            await step()
         except Exception as error:  # noqa: BLE001  whatever it was, it is listed, and ends the command with 1
             self.say(kind, name, Outcome.FAILED, reason(error))
 

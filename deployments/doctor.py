@@ -17,7 +17,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import Settings, get_current_settings
 
 from blocks.dvc_remote import remote_in_block
-from deployments.apply import bring
+from deployments.apply import bring, named_workspace
 from deployments.applying import reason
 from deployments.checks import machine, server
 from deployments.checks.finding import Finding, Level, fault
@@ -50,7 +50,7 @@ def _of_machine(workspace: Workspace, min_free_gb: float) -> list[Callable[[], F
         lambda: machine.check_lock(PROJECT / "requirements" / "lock.txt"),
         lambda: machine.check_gpus(experiment_gpus()),
         lambda: machine.check_disk("workspace", workspace.root, min_free_gb * _GB),
-        lambda: machine.check_disk("prefect home", Path(home), min_free_gb * _GB),
+        lambda: machine.check_disk("prefect home", Path(home), min_free_gb * _GB, "set PREFECT_HOME to a larger disk"),
         lambda: machine.check_weights(workspace),
     ]
 
@@ -73,7 +73,7 @@ async def _of_server(workspace: Workspace) -> list[Finding]:
 
 def _of_books(client: PrefectClient, workspace: Workspace) -> dict[str, Callable[[], Awaitable[Finding]]]:
     async def declared() -> Finding:
-        return server.check_declared(await bring(client, workspace, dry_run=True))
+        return server.check_declared(await bring(client, named_workspace(), dry_run=True))
 
     async def settings() -> Finding:
         return server.check_settings((await client.request("GET", "/admin/settings")).json())

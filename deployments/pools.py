@@ -72,7 +72,7 @@ async def _apply_queues(applying: Applying, pool_name: str, pool: Pool) -> None:
     for name in missing:
         place = _place(name, wanted, places)
         make = partial(client.create_work_queue, name, priority=place, work_pool_name=pool_name)
-        await applying.do(_QUEUE, f"{pool_name}/{name}", Outcome.MADE, make)
+        await applying.make(_QUEUE, f"{pool_name}/{name}", make)
         places = _with(name, place, places)
     moved = 0 if applying.dry_run and missing else await _put_in_order(applying, pool_name, wanted)
     if not missing and not moved:

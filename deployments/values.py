@@ -29,7 +29,7 @@ async def apply_variables(applying: Applying) -> None:
             applying.say(_VARIABLE, name, Outcome.SAME, kept)
             continue
         make = partial(client.create_variable, VariableCreate(name=name, value=value, tags=[MARK]))
-        await applying.attempt(_VARIABLE, name, partial(applying.do, _VARIABLE, name, Outcome.MADE, make, f"{value!r}"))
+        await applying.attempt(_VARIABLE, name, partial(applying.make, _VARIABLE, name, make, f"{value!r}"))
     for name, there in found.items():
         if MARK in there.tags and name not in declared:
             await applying.remove(_VARIABLE, name, partial(client.delete_variable_by_name, name))
@@ -53,7 +53,7 @@ async def _apply_limit(
     client, wanted = applying.client, limit.model_dump()
     if found is None:
         make = partial(client.create_global_concurrency_limit, GlobalConcurrencyLimitCreate(name=name, **wanted))
-        await applying.do(_LIMIT, name, Outcome.MADE, make)
+        await applying.make(_LIMIT, name, make)
     elif all(getattr(found, field) == value for field, value in wanted.items()):
         applying.say(_LIMIT, name, Outcome.SAME)
     else:

@@ -24,6 +24,7 @@ KNOWN_BAD = {
     "sqlalchemy": (">=2.1", "Prefect's scheduler starts no run with it, and says nothing"),
 }
 """Versions that were seen to break something, and what."""
+_CLEAR_UP = "python -m flows.housekeeping says what may go"
 _SHOWN = 4
 _ROOMY = 4
 """Free space below this many times what is needed is a warning."""
@@ -107,12 +108,11 @@ def check_gpus(wanted: Sequence[int], nvml: Any = None) -> Finding:
     return ok("gpus", found)
 
 
-def check_disk(name: str, folder: Path, needed_bytes: float) -> Finding:
+def check_disk(name: str, folder: Path, needed_bytes: float, remedy: str = _CLEAR_UP) -> Finding:
     """The free space where `folder` is, or will be, against what is needed at least."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     found = f"{shown_bytes(free)} free at {folder}"
-    remedy = "python -m flows.housekeeping says what may go"
     if not os.access(there, os.W_OK):
         return fault(name, f"{there} cannot be written to", "give its user the right, or name another place")
     if free < needed_bytes:

@@ -171,25 +171,25 @@ def test_queues_come_in_where_they_belong_and_are_put_in_order_again(server: Ser
     server.deployments = []
     server.write("automations.yaml", "{}")
     server.write("gpus.yaml", "experiment: []")
-    server.declare_pools("  arc-try-gpu: {type: process, gpu_queues: true}")
+    server.declare_pools("  order-try: {type: process, gpu_queues: true}")
     server.bring()
     server.write("gpus.yaml", "experiment: [0]")
     server.bring()
-    wanted = declaration.declared_pools()["arc-try-gpu"].queue_names()
+    wanted = declaration.declared_pools()["order-try"].queue_names()
     assert wanted[:4] == ["p00-any", "p00-gpu0", "p00-all", "p01-any"]
     assert wanted[-2:] == ["p10-all", "default"]
-    assert server.queues("arc-try-gpu") == wanted
+    assert server.queues("order-try") == wanted
 
     async def disturb(client: PrefectClient) -> None:
-        there = {queue.name: queue for queue in await queues_of(client, "arc-try-gpu")}
+        there = {queue.name: queue for queue in await queues_of(client, "order-try")}
         await client.update_work_queue(there["p09-any"].id, priority=1)
         await client.update_work_queue(there["default"].id, priority=2)
-        await client.create_work_queue("a-persons-own", priority=99, work_pool_name="arc-try-gpu")
+        await client.create_work_queue("a-persons-own", priority=99, work_pool_name="order-try")
 
     server.ask(disturb)
-    assert server.queues("arc-try-gpu") != [*wanted[:-1], "a-persons-own", wanted[-1]]
+    assert server.queues("order-try") != [*wanted[:-1], "a-persons-own", wanted[-1]]
     server.bring()
-    assert server.queues("arc-try-gpu") == [*wanted[:-1], "a-persons-own", wanted[-1]]
+    assert server.queues("order-try") == [*wanted[:-1], "a-persons-own", wanted[-1]]
 
 
 def test_what_is_no_longer_declared_goes_when_asked_and_never_under_a_waiting_run(server: Server) -> None:
@@ -257,12 +257,7 @@ def test_people_are_told_where_there_is_a_block_and_apply_says_where_there_is_no
         server.ask(lambda client: client.delete_block_document(identity))
 
 
-@pytest.mark.parametrize(
-    "job_variables", [{"command": "id"}, {"env": {"X": "1"}}, {"working_dir": "/"}, {"env.X": "1"}]
-)
-def test_nobody_who_starts_a_run_can_name_its_program_folder_or_environment(
-    server: Server, job_variables: dict[str, Any]
-) -> None:
+def test_nobody_who_starts_a_run_can_name_its_program_folder_or_environment(server: Server) -> None:
     server.write("automations.yaml", "{}")
     server.bring()
 

@@ -163,6 +163,7 @@ def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
     monkeypatch.setattr(local, "_cancel_runs", lambda: said("cancel"))
     monkeypatch.setattr(local, "_resume_pools", lambda folder: said("resume"))
     monkeypatch.setattr(local, "stop_rest", lambda folder, grace_s: done.append("rest"))
+    monkeypatch.setattr(local, "deactivate_profile", lambda: done.append("profile"))
     local.down(local.Workspace.at(tmp_path))
     workers = [f"stop worker-{pool}" for pool in declared_pools()]
-    assert done == ["pause", "cancel", *workers, "resume", "stop server", "rest"]
+    assert done == ["pause", "cancel", *workers, "resume", "stop server", "rest", "profile"]

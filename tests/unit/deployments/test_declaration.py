@@ -53,7 +53,8 @@ def test_a_caller_may_set_nothing_but_the_output_of_a_process():
 
 def test_what_else_is_declared_can_be_read():
     assert declared_variables() == {"arc_mode": "auto"}
-    assert all(name.startswith("arc-") for name in {**declared_limits(), **declared_automations()})
+    assert all(name.startswith("arc-") for name in declared_limits())
+    assert all(automation["trigger"] for automation in declared_automations().values())
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,17 @@ def test_a_schedule_that_does_not_say_when_is_refused(wrong):
 def test_an_entry_point_is_a_flow_of_this_project(entrypoint):
     with pytest.raises(ValidationError):
         Deployment(name="a", entrypoint=entrypoint, description="A", work_pool={"name": "arc-cpu"})
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"interval": 120, "anchor_date": "2026-01-01T00:00:00+00:00"},
+        {"interval": 1800, "anchor_date": "2026-01-01T00:00:00Z", "timezone": "Europe/Berlin"},
+        {"cron": "30 4 * * *"},
+        {"rrule": "FREQ=HOURLY;INTERVAL=6", "timezone": "UTC"},
+    ],
+)
+def test_a_schedule_is_the_same_when_the_server_gives_it_back(when):
+    timing = Schedule(slug="a", **when).timing()
+    assert type(timing).model_validate_json(timing.model_dump_json()) == timing
