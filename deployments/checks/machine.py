@@ -20,8 +20,8 @@ from glaucoma.workspace import Workspace
 OLDEST_PYTHON = (3, 11)
 KNOWN_BAD = {
     "prefect": ("!=3.8.*", "only 3.8 was tried with the bounds below"),
-    "fastapi": (">=0.151", "Prefect's server does not start with it"),
-    "sqlalchemy": (">=2.1", "Prefect's scheduler starts no run with it, and says nothing"),
+    "fastapi": (">=0.151.dev0", "Prefect's server does not start with it"),
+    "sqlalchemy": (">=2.1.dev0", "Prefect's scheduler starts no run with it, and says nothing"),
 }
 """Versions that were seen to break something, and what."""
 _CLEAR_UP = "python -m flows.housekeeping says what may go"

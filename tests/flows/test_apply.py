@@ -249,9 +249,8 @@ def test_people_are_told_where_there_is_a_block_and_apply_says_where_there_is_no
     try:
         told = server.bring()
         assert told["automation arc-try-hot"].outcome is Outcome.CHANGED
-        assert [str(action.block_document_id) for action in server.automation("arc-try-tell").actions] == [
-            str(identity)
-        ]
+        (action,) = server.automation("arc-try-tell").actions
+        assert action.block_document_id == identity
         assert outcomes(server.bring()) == {Outcome.SAME}
     finally:
         server.ask(lambda client: client.delete_block_document(identity))

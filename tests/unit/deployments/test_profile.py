@@ -128,7 +128,7 @@ def test_within_it_this_process_is_a_client_of_the_server_and_not_after(workspac
     before = PREFECT_API_URL.value()
     with speaking_to_server(workspace):
         assert PREFECT_API_URL.value() == URL
-        assert PREFECT_API_AUTH_STRING.value().get_secret_value() == f"arc:{password(workspace)}"
+        assert PREFECT_API_AUTH_STRING.value() == f"arc:{password(workspace)}"
         assert profile.os.environ["PREFECT_API_URL"] == URL
     assert PREFECT_API_URL.value() == before
     assert "PREFECT_API_URL" not in profile.os.environ
