@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export ARC_WORKSPACE := $(WORKSPACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cycle test test-fast lint format types up down status compare fuzz chaos audit bench lock clean
+.PHONY: help setup cycle test test-fast lint format types up down status doctor compare fuzz chaos audit bench lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ down: $(READY) ## Stop all that `make up` started
 
 status: $(READY) ## Show what `make up` has running
 	$(BIN)/python -m deployments.local status
+
+doctor: $(READY) ## Look at all that an installation needs, and say what to do about it
+	$(BIN)/python -m deployments.doctor
 
 fuzz: $(READY) ## Attack the readers of archives and images with 120,000 hostile ones (about 5 minutes on two cores)
 	$(BIN)/python -m tests.fuzz --archives 60000 --images 60000

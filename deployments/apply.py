@@ -1,128 +1,107 @@
-"""Brings a Prefect server to the declared state: work pools, the workspace block, every deployment. Safe to run again.
+"""Brings a Prefect server to the declared state, and says what became of each thing. Safe to run again, and at once.
 
-python -m deployments.apply
+python -m deployments.apply [--prune] [--dry-run] [--json]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
-import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.exceptions import ObjectNotFound
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from prefect.settings import get_current_settings
 
-from blocks.dvc_remote import DvcRemote
-from blocks.tracking import WandbAccount
-from blocks.workspace import BLOCK_NAME, ArcWorkspace
+from deployments.applying import Applying, Change, Outcome, lines
+from deployments.automations import apply_automations
+from deployments.declaration import PROJECT, declared_deployments, declared_pools
+from deployments.deploy import apply_deployments
+from deployments.pools import apply_pools
+from deployments.server_blocks import apply_blocks
+from deployments.values import apply_limits, apply_variables
+from glaucoma.errors import ArcError
 from glaucoma.workspace import Workspace
 
-PROJECT = Path(__file__).resolve().parents[1]
-_POOLS = Path(__file__).with_name("pools.yaml")
+__all__ = ["PROJECT", "apply", "bring", "declared_deployments", "declared_pools"]
 
 
-class Pool(BaseModel):
-    """A work pool as it is declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type: str
-    description: str = ""
-    concurrency_limit: int | None = Field(default=None, ge=1)
-    worker_limit: int | None = Field(default=None, ge=1, exclude=True, description="Runs at once on one worker.")
+class ApplyError(ArcError):
+    """Some of what is declared could not be brought to the server."""
 
 
-def declared_pools() -> dict[str, Pool]:
-    """The pools of `pools.yaml`, by name."""
-    return TypeAdapter(dict[str, Pool]).validate_python(yaml.safe_load(_POOLS.read_text(encoding="utf-8")))
+async def bring(
+    client: PrefectClient, workspace: Workspace | None, *, prune: bool = False, dry_run: bool = False
+) -> list[Change]:
+    """All of it, in the order in which one thing needs another; whatever fails is among what is given back.
 
-
-async def apply_pools(client: PrefectClient) -> list[str]:
-    """Makes or changes each declared pool; gives a line for each."""
-    lines = []
-    for name, pool in declared_pools().items():
-        try:
-            found = await client.read_work_pool(name)
-        except ObjectNotFound:
-            await client.create_work_pool(WorkPoolCreate(name=name, **pool.model_dump()))
-            lines.append(f"work pool {name}: made")
-            continue
-        wanted = pool.model_dump(exclude={"type"})
-        if all(getattr(found, field) == value for field, value in wanted.items()):
-            lines.append(f"work pool {name}: as declared")
-        else:
-            await client.update_work_pool(name, WorkPoolUpdate(**wanted))
-            lines.append(f"work pool {name}: changed")
-    return lines
-
-
-async def apply_workspace_block(workspace: Workspace) -> str:
-    """Registers the block's type and saves where the workspace is."""
-    await _awaited(ArcWorkspace.register_type_and_schema())
-    await _awaited(ArcWorkspace(path=workspace.root).save(BLOCK_NAME, overwrite=True))
-    return f"block arc-workspace/{BLOCK_NAME}: {workspace.root}"
-
-
-async def apply_block_types() -> str:
-    """Registers the types of the blocks that people fill in themselves; what they filled in stays as it is."""
-    types = (DvcRemote, WandbAccount)
-    for kind in types:
-        await _awaited(kind.register_type_and_schema())
-    return f"block types {', '.join(kind.get_block_type_slug() for kind in types)}"
-
-
-async def _awaited(outcome: Any) -> Any:
-    return await outcome if asyncio.iscoroutine(outcome) else outcome
-
-
-def apply_deployments() -> None:
-    """Deploys everything in `prefect.yaml`; a deployment that cannot be made ends this with its error.
-
-    Raises:
-        subprocess.CalledProcessError: `prefect deploy` failed; its output stands above.
+    Args:
+        workspace: Where all data lies; None: where the server says that it does.
+        prune: Whether to remove what is ours and no longer declared.
+        dry_run: Whether to change nothing, and say what would be changed.
     """
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    ended = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
-    if ended.returncode != 0:
-        sys.stderr.write(ended.stdout + ended.stderr)
-    ended.check_returncode()
-
-
-def declared_deployments() -> list[str]:
-    """`flow/deployment` of every deployment in `prefect.yaml`."""
-    declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    return [f"{d['entrypoint'].rpartition('.')[2].replace('_', '-')}/{d['name']}" for d in declared]
+    applying = Applying(client, dry_run=dry_run, prune=prune)
+    await applying.attempt("work pools", "all", lambda: apply_pools(applying))
+    await applying.attempt("variables", "all", lambda: apply_variables(applying))
+    await applying.attempt("limits", "all", lambda: apply_limits(applying))
+    await applying.attempt("blocks", "all", lambda: apply_blocks(applying, workspace))
+    await applying.attempt("deployments", "all", lambda: apply_deployments(applying))
+    await applying.attempt("automations", "all", lambda: apply_automations(applying))
+    return applying.changes
 
 
 async def apply(workspace: Workspace) -> list[str]:
-    """All of it, in order; gives a line for each thing."""
+    """The same for `make up`: a line for each thing.
+
+    Raises:
+        ApplyError: Lists all that could not be done.
+    """
     async with get_client() as client:
-        lines = await apply_pools(client)
-        lines.append(await apply_workspace_block(workspace))
-        lines.append(await apply_block_types())
-        await asyncio.to_thread(apply_deployments)
-        for name in declared_deployments():
-            await client.read_deployment_by_name(name)  # raises where `prefect deploy` left one out
-            lines.append(f"deployment {name}")
-    return lines
+        changes = await bring(client, workspace)
+    if failed := [change.line() for change in changes if change.outcome is Outcome.FAILED]:
+        raise ApplyError(
+            f"{len(failed)} of {len(changes)} things could not be applied: " + "; ".join(failed),
+            remedy="mend them, and start again: what is done is found",
+        )
+    return lines(changes)
 
 
-def main() -> int:
-    """The command."""
-    if not os.environ.get("PREFECT_API_URL"):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 where all is as declared now, 1 where something could not be done, 2 where no server is named."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.apply", description=__doc__)
+    parser.add_argument("--prune", action="store_true", help="remove what is ours and no longer declared")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; say what would be changed")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    chosen = parser.parse_args(arguments)
+    if not get_current_settings().api.url:
         sys.stderr.write(
-            "PREFECT_API_URL is not set. Expected: the server's address. "
-            "Remedy: export PREFECT_API_URL=http://127.0.0.1:4200/api, or run `make up`.\n"
+            "No server is named, neither by Prefect's active profile nor by PREFECT_API_URL. "
+            "Expected: the server's address. "
+            "Remedy: run `make up`, or export PREFECT_API_URL=http://127.0.0.1:4200/api.\n"
         )
         return 2
-    sys.stdout.write("\n".join(asyncio.run(apply(Workspace.at()))) + "\n")
-    return 0
+    changes = asyncio.run(_bring(named_workspace(), prune=chosen.prune, dry_run=chosen.dry_run))
+    failed = [change for change in changes if change.outcome is Outcome.FAILED]
+    if chosen.json:
+        sys.stdout.write(json.dumps({"changes": [change.model_dump(mode="json") for change in changes]}) + "\n")
+    else:
+        sys.stdout.write("".join(line + "\n" for line in lines(changes, dry_run=chosen.dry_run)))
+    if failed:
+        sys.stderr.write(f"{len(failed)} of {len(changes)} things could not be applied:\n")
+        sys.stderr.write("".join(f"  {change.line()}\n" for change in failed))
+    return 1 if failed else 0
+
+
+def named_workspace() -> Workspace | None:
+    """The workspace that `ARC_WORKSPACE` names; None where nobody said which one."""
+    return Workspace.at() if os.environ.get("ARC_WORKSPACE") else None
+
+
+async def _bring(workspace: Workspace | None, *, prune: bool, dry_run: bool) -> list[Change]:
+    async with get_client() as client:
+        return await bring(client, workspace, prune=prune, dry_run=dry_run)
 
 
 if __name__ == "__main__":

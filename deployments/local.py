@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 import urllib.error
@@ -30,6 +29,17 @@ from deployments.leftovers import (
     workers_in_the_books,
 )
 from deployments.local_workers import describe_workers, drain_workers, specs_here, start_workers, stop_workers
+from deployments.profile import (
+    USER,
+    activate_profile,
+    api_url,
+    client_environment,
+    deactivate_profile,
+    host_and_port,
+    password_file,
+    server_environment,
+    speaking_to_server,
+)
 from deployments.services import Service, marked, stop_rest
 from deployments.worker_lock import is_at_work, lock_of
 from glaucoma.errors import ArcError
@@ -44,19 +54,6 @@ _PAUSED = "paused-pools"
 """The file, among the services' pids, that names the pools which a `down` has paused and nobody has resumed yet."""
 
 
-def host_and_port() -> tuple[str, int]:
-    """Where the server listens: Prefect's own settings, 127.0.0.1:4200 by default."""
-    return os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1"), int(
-        os.environ.get("PREFECT_SERVER_API_PORT", "4200")
-    )
-
-
-def api_url() -> str:
-    """The address of the server's API."""
-    host, port = host_and_port()
-    return f"http://{host}:{port}/api"
-
-
 def services_folder(workspace: Workspace) -> Path:
     """Where pids and logs of the services lie."""
     return workspace.root / ".services"
@@ -64,12 +61,8 @@ def services_folder(workspace: Workspace) -> Path:
 
 def environment(workspace: Workspace) -> dict[str, str]:
     """What every service is told."""
-    host, port = host_and_port()
     return {
-        "PREFECT_API_URL": api_url(),
-        "PREFECT_SERVER_API_HOST": host,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **client_environment(workspace),
         "DO_NOT_TRACK": "1",
         "ARC_WORKSPACE": str(workspace.root),
         "PYTHONUNBUFFERED": "1",
@@ -92,9 +85,12 @@ def up(workspace: Workspace) -> None:
             remedy="stop it, choose another port with PREFECT_SERVER_API_PORT, "
             "or use it: PREFECT_API_URL=... python -m deployments.apply",
         )
-    server.start([sys.executable, "-m", "deployments.server"], variables, PROJECT)
+    server.start(
+        [sys.executable, "-m", "deployments.server"], {**variables, **server_environment(workspace)}, PROJECT
+    )
     server.wait_until(_answers, _START_TIMEOUT_S, "ready")
     _say(f"server: {api_url()}")
+    _say(activate_profile(workspace))
     for line in asyncio.run(apply(workspace)):
         _say(line)
     for line in asyncio.run(_close_lost_runs(workspace)):
@@ -104,8 +100,8 @@ def up(workspace: Workspace) -> None:
     asyncio.run(_resume_pools(folder))
     host, port = host_and_port()
     _say(f"\nPrefect's pages: http://{host}:{port}")
-    _say(f"In a shell:      export PREFECT_API_URL={api_url()}")
-    _say("                 prefect deployment run research-cycle/research-cycle --watch \\")
+    _say(f"                 name and password, as one: {USER}:<the content of {password_file(workspace)}>")
+    _say("In a shell:      prefect deployment run research-cycle/research-cycle --watch \\")
     _say('                   --param config=\'{"name": "mine", "preset": "smoke", "archive": "/path/to/mine.zip"}\'')
 
 
@@ -124,6 +120,8 @@ def down(workspace: Workspace) -> None:
         asyncio.run(_resume_pools(folder))
     Service("server", folder).stop(_GRACE_S)
     stop_rest(folder, _GRACE_S)
+    if line := deactivate_profile():
+        _say(line)
     _say("Stopped. Nothing is left running.")
 
 
@@ -209,9 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.local", description=__doc__)
     parser.add_argument("what", choices=["up", "drain", "down", "status"])
     chosen = parser.parse_args(arguments)
-    os.environ["PREFECT_API_URL"] = api_url()
+    workspace = Workspace.at()
     try:
-        {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](Workspace.at())
+        with speaking_to_server(workspace):
+            {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](workspace)
     except ArcError as error:
         sys.stderr.write(f"Failed: {error}\n")
         return error.exit_code

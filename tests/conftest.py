@@ -12,6 +12,7 @@ settings.register_profile("arc", derandomize=True, print_blob=True)
 settings.load_profile("arc")
 """The same examples each time: a change is judged by what it changed. `make fuzz` looks for new ones."""
 
+os.environ["PREFECT_PROFILE"] = "ephemeral"  # a server that `make up` runs here is none of the tests' business
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

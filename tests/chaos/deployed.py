@@ -12,14 +12,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
 
+from deployments.profile import USER, password
 from glaucoma.schema import Task
 from glaucoma.training.experiment import Experiment, Status
 from glaucoma.training.settings import TrainSettings
 from glaucoma.training.spec import experiment_id, spec_from
+from glaucoma.workspace import Workspace
 from tests.chaos.campaign import Tally, judged
 from tests.chaos.running import PROJECT, processes_of, until
 from tests.chaos.subjects import Subject
@@ -70,11 +73,16 @@ class Installation:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """A request to the server's API, again while it is away or busy."""
-        url = f"http://127.0.0.1:{self.environment['PREFECT_SERVER_API_PORT']}/api{path}"
+        api = f"http://127.0.0.1:{self.environment['PREFECT_SERVER_API_PORT']}/api"
+        known, page = (USER, password(Workspace.at(self.workspace))), str(uuid4())
 
         def answered() -> httpx.Response | None:
             try:
-                response = httpx.request(method, url, json=body, timeout=60)
+                token = httpx.get(f"{api}/csrf-token", params={"client": page}, auth=known, timeout=60)
+                if token.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                    return None
+                headers = {"Prefect-Csrf-Client": page, "Prefect-Csrf-Token": token.raise_for_status().json()["token"]}
+                response = httpx.request(method, f"{api}{path}", json=body, timeout=60, auth=known, headers=headers)
             except httpx.TransportError:
                 return None
             return None if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else response

@@ -19,8 +19,10 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelling, Pending, Running, State
 
 from deployments import local
-from deployments.apply import apply_pools, declared_pools
+from deployments.applying import Applying
+from deployments.declaration import declared_pools
 from deployments.leftovers import close_lost_runs, runs_with_a_process, workers_in_the_books
+from deployments.pools import apply_pools
 
 POOL = "arc-cpu"
 OURS = "arc-cpu-this-machine"
@@ -91,10 +93,8 @@ def test_a_run_with_a_process_is_found_by_that_process(working: UUID) -> None:
     assert uuid4() not in runs_with_a_process()
 
 
-def test_no_pool_has_a_limit_that_runs_left_behind_could_use_up_and_each_worker_has_its_own() -> None:
-    for pool in declared_pools().values():
-        assert pool.concurrency_limit is None
-        assert pool.worker_limit
+def test_no_pool_has_a_limit_that_runs_left_behind_could_use_up() -> None:
+    assert {pool.concurrency_limit for pool in declared_pools().values()} == {None}
 
 
 def test_a_limit_that_an_earlier_version_set_on_a_pool_is_taken_away() -> None:
@@ -102,7 +102,11 @@ def test_a_limit_that_an_earlier_version_set_on_a_pool_is_taken_away() -> None:
         async with get_client() as client:
             await made(client)
             await client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=2))
-            assert f"work pool {POOL}: changed" in await apply_pools(client)
+            applying = Applying(client)
+            await apply_pools(applying)
+            changed = next(one for one in applying.changes if one.name == POOL)
+            assert "changed (" in changed.line()
+            assert "concurrency_limit" in changed.detail
             assert (await client.read_work_pool(POOL)).concurrency_limit is None
 
     asyncio.run(check())
@@ -118,9 +122,9 @@ def test_what_down_pauses_is_resumed_by_it_or_by_the_next_up_and_what_a_person_p
             await made(client)
             await client.update_work_pool("arc-gpu", WorkPoolUpdate(is_paused=True))
             await local._pause_pools(tmp_path)
-            assert await paused() == {POOL: True, "arc-gpu": True}
+            assert set((await paused()).values()) == {True}
             await local._resume_pools(tmp_path)
-            assert await paused() == {POOL: False, "arc-gpu": True}
+            assert {pool for pool, is_paused in (await paused()).items() if is_paused} == {"arc-gpu"}
             await local._resume_pools(tmp_path)
             await client.update_work_pool("arc-gpu", WorkPoolUpdate(is_paused=False))
 
@@ -160,5 +164,6 @@ def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
     monkeypatch.setattr(local, "_resume_pools", lambda folder: said("resume"))
     monkeypatch.setattr(local, "stop_workers", lambda folder: done.append("stop the workers"))
     monkeypatch.setattr(local, "stop_rest", lambda folder, grace_s: done.append("rest"))
+    monkeypatch.setattr(local, "deactivate_profile", lambda: done.append("profile"))
     local.down(local.Workspace.at(tmp_path))
-    assert done == ["pause", "cancel", "stop the workers", "resume", "stop server", "rest"]
+    assert done == ["pause", "cancel", "stop the workers", "resume", "stop server", "rest", "profile"]

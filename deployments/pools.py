@@ -1,0 +1,154 @@
+"""Work pools and their queues on a server: made, changed, put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkQueueFilter,
+    WorkQueueFilterName,
+)
+from prefect.client.schemas.objects import StateType, WorkPool, WorkQueue
+
+from deployments.applying import Applying, Outcome
+from deployments.declaration import DEFAULT_QUEUE, OUR_POOLS, Pool, declared_pools, job_template
+from flows.queues import parse_queue
+from glaucoma.errors import InputError
+
+_POOL, _QUEUE = "work pool", "work queue"
+_PAGE = 200
+_ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+async def apply_pools(applying: Applying) -> None:
+    """Brings every pool, and its queues in their order, to the declared state."""
+    pools = declared_pools()
+    found = {pool.name: pool for pool in await applying.client.read_work_pools(limit=_PAGE)}
+    for name, pool in pools.items():
+        await applying.attempt(_POOL, name, partial(_apply_pool, applying, name, pool, found.get(name)))
+        if name in found or not applying.dry_run:
+            await applying.attempt(_QUEUE, name, partial(_apply_queues, applying, name, pool))
+    for name in found:
+        if name.startswith(OUR_POOLS) and name not in pools:
+            await applying.remove(_POOL, name, partial(_remove_pool, applying.client, name))
+
+
+async def _apply_pool(applying: Applying, name: str, pool: Pool, found: WorkPool | None) -> None:
+    client, template = applying.client, job_template()
+    if found is None:
+        new = WorkPoolCreate(name=name, base_job_template=template, **pool.model_dump())
+        await applying.do(_POOL, name, Outcome.MADE, partial(client.create_work_pool, new, overwrite=True))
+        return
+    if found.type != pool.type:
+        raise InputError(
+            f"its type is {found.type}", expected=pool.type, remedy="delete it on the server, and apply again"
+        )
+    wanted = {**pool.model_dump(exclude={"type"}), "base_job_template": template}
+    differs = [field for field, value in wanted.items() if getattr(found, field) != value]
+    if not differs:
+        applying.say(_POOL, name, Outcome.SAME)
+        return
+    update = partial(client.update_work_pool, name, WorkPoolUpdate(**wanted))
+    await applying.do(_POOL, name, Outcome.CHANGED, update, ", ".join(differs))
+
+
+async def _apply_queues(applying: Applying, pool_name: str, pool: Pool) -> None:
+    """Makes what is missing in the place where it belongs, then mends the order.
+
+    Prefect keeps the priorities of a pool unique: a queue that comes in at a place moves those behind it.
+    """
+    client, wanted = applying.client, pool.queue_names()
+    found = {queue.name: queue for queue in await queues_of(client, pool_name)}
+    places = {name: queue.priority for name, queue in found.items()}
+    missing = [name for name in wanted if name not in found]
+    for name in missing:
+        place = _place(name, wanted, places)
+        make = partial(client.create_work_queue, name, priority=place, work_pool_name=pool_name)
+        await applying.make(_QUEUE, f"{pool_name}/{name}", make)
+        places = _with(name, place, places)
+    moved = 0 if applying.dry_run and missing else await _put_in_order(applying, pool_name, wanted)
+    if not missing and not moved:
+        applying.say(_QUEUE, pool_name, Outcome.SAME, f"{len(wanted)} queues")
+    for name, queue in found.items():
+        if name not in wanted and parse_queue(name):
+            await applying.remove(_QUEUE, f"{pool_name}/{name}", partial(_remove_queue, client, pool_name, queue))
+
+
+def _place(name: str, wanted: list[str], places: Mapping[str, int]) -> int:
+    """The priority with which a queue comes in right behind those that are more urgent."""
+    index = wanted.index(name)
+    before = [places[one] for one in wanted[:index] if one in places]
+    behind = [places[one] for one in wanted[index:] if one in places]
+    return max(before, default=0) + 1 if before or not behind else min(behind)
+
+
+def _with(name: str, place: int, places: Mapping[str, int]) -> dict[str, int]:
+    """The priorities after a queue came in: Prefect moves each one that would stand at a place that is taken."""
+    order, last = {}, 0
+    for one, wished in sorted({**places, name: place}.items(), key=lambda item: (item[1], item[0] != name)):
+        order[one] = last = max(wished, last + 1)
+    return order
+
+
+async def _put_in_order(applying: Applying, pool_name: str, wanted: list[str]) -> int:
+    """Moves each queue that stands before one that is more urgent; gives the number that had to be moved."""
+    client = applying.client
+    there = {queue.name: queue for queue in await queues_of(client, pool_name)}
+    others = max([0, *(queue.priority for name, queue in there.items() if name not in wanted)])
+    last, moved = 0, 0
+    for name in wanted:
+        at_least = max(last, others) if name == DEFAULT_QUEUE else last
+        if (queue := there[name]).priority <= at_least:
+            move = partial(client.update_work_queue, queue.id, priority=at_least + 1)
+            await applying.do(_QUEUE, f"{pool_name}/{name}", Outcome.CHANGED, move, "its place in the order")
+            moved += 1
+            if applying.dry_run:
+                continue
+            there = {one.name: one for one in await queues_of(client, pool_name)}
+        last = there[name].priority
+    return moved
+
+
+async def queues_of(client: PrefectClient, pool_name: str) -> list[WorkQueue]:
+    """All queues of a pool, the most urgent first."""
+    found: list[WorkQueue] = []
+    while page := await client.read_work_queues(work_pool_name=pool_name, limit=_PAGE, offset=len(found)):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return sorted(found, key=lambda queue: queue.priority)
+
+
+async def _remove_queue(client: PrefectClient, pool_name: str, queue: WorkQueue) -> None:
+    in_it = WorkQueueFilter(name=WorkQueueFilterName(any_=[queue.name]))
+    await _refuse_if_needed(client, pool_name, in_it)
+    await client.delete_work_queue_by_id(queue.id)
+
+
+async def _remove_pool(client: PrefectClient, pool_name: str) -> None:
+    await _refuse_if_needed(client, pool_name, None)
+    await client.delete_work_pool(pool_name)
+
+
+async def _refuse_if_needed(client: PrefectClient, pool_name: str, queue: WorkQueueFilter | None) -> None:
+    """A run whose queue is gone waits for ever, and nobody sees it."""
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=_ENDED))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name])),
+        work_queue_filter=queue,
+        limit=_PAGE,
+    )
+    if runs:
+        raise InputError(
+            f"{len(runs)} runs wait or run there, such as {runs[0].name}",
+            consequence="It was not removed",
+            remedy="let them end, or cancel them, and apply again",
+        )
