@@ -84,4 +84,4 @@ def command() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_with_two_stops("flows.research", command))
+    sys.exit(run_with_two_stops(command))

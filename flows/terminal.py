@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,8 +26,6 @@ from glaucoma.training.stopping import die_with_parent
 from glaucoma.workspace import Workspace
 from tasks.stopping import ASK, STAGE_STOP, StoppedBetweenStagesError
 
-_FRONT = "ARC_RESEARCH_FRONT"
-"""In the environment of the process that works: the process that hears the terminal."""
 _LOOK_EVERY_S = 2.0
 _FROM_OUTSIDE = (signal.SIGTERM, signal.SIGHUP)
 
@@ -81,36 +78,30 @@ def _wait_until_due(last: dict[str, Turn], name: str | None, workspace: Workspac
             time.sleep(_LOOK_EVERY_S)
 
 
-def run_with_two_stops(module: str, command: Callable[[], int]) -> int:
+def run_with_two_stops(command: Callable[[], int]) -> int:
     """Runs `command` in a process of its own, which Ctrl-C reaches in two steps; gives its exit code.
 
-    Args:
-        module: The one that is running, and that calls this again in that process.
+    Called before there are threads: the process is a fork, as a start from the beginning would import all of it twice.
     """
-    front = os.environ.pop(_FRONT, "")
-    if front:
-        if not die_with_parent(int(front)):
-            return 1
+    front = os.getpid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {ASK, signal.SIGINT, *_FROM_OUTSIDE})
+    work = os.fork()
+    if work == 0:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         STAGE_STOP.listen()
-        return command()
-    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, {ASK, signal.SIGINT, *_FROM_OUTSIDE})
-    environment = {**os.environ, _FRONT: str(os.getpid())}
-    work = subprocess.Popen(
-        [sys.executable, "-m", module, *sys.argv[1:]],
-        env=environment,
-        process_group=0,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *_FROM_OUTSIDE}),
-    )
+        return command() if die_with_parent(front) else 1
     _Relay(work).listen()
-    signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
-    code = work.wait()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _, status = os.waitpid(work, 0)
+    code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
 class _Relay:
     """Passes signals on to the process that works."""
 
-    def __init__(self, work: subprocess.Popen[bytes]) -> None:
+    def __init__(self, work: int) -> None:
         self._work = work
         self._interrupts = 0
 
@@ -126,6 +117,6 @@ class _Relay:
                 sys.stderr.write(
                     "Ends after the stage that runs. Ctrl-C again: ends now. Either way it can be resumed.\n"
                 )
-                self._work.send_signal(ASK)
+                os.kill(self._work, ASK)
             else:
-                os.killpg(self._work.pid, signal.SIGINT)
+                os.killpg(self._work, signal.SIGINT)

@@ -128,12 +128,16 @@ def next_step(state: ResearchState, settings: ContinuousSettings, now: datetime)
         return Stop("A person asked it to stop after the cycle")
     if state.failures >= settings.failures.stop_after:
         said = f": {state.last.reason}" if state.last and state.last.reason else ""
-        return Stop(f"{state.failures} cycles failed in a row, the last one{said or ' without a reason'}", failed=True)
+        return Stop(f"{_failed_text(state)}, the last one{said or ' without a reason'}", failed=True)
     if used := used_up(state, settings.budget):
         return Stop(used)
     if state.paused:
         return Wait(None, state.paused)
     return _by_the_clock(state, settings, now) or Start(_number(state), cut_off)
+
+
+def _failed_text(state: ResearchState) -> str:
+    return f"{state.failures} cycles failed in a row" if state.failures > 1 else "The last cycle failed"
 
 
 def _number(state: ResearchState) -> int:
@@ -146,7 +150,7 @@ def _by_the_clock(state: ResearchState, settings: ContinuousSettings, now: datet
         delay_s = settings.failures.delay_s(state.failures)
         if (ready := state.failed_at + timedelta(seconds=delay_s)) > now:
             begin = ready
-            reasons.append(f"{state.failures} cycles failed in a row: {delay_s:.0f} s must pass")
+            reasons.append(f"{_failed_text(state)}: {delay_s:.0f} s must pass")
     if settings.quiet is not None and settings.quiet.holds(begin):
         begin = settings.quiet.over_at(begin)
         reasons.append(str(settings.quiet))

@@ -54,7 +54,9 @@ def settle(research: Research, now: datetime) -> Settled:
         return current.model_copy(update={"stopped": again.reason}) if isinstance(again, Stop) else current
 
     after = research.change_there(stop)
-    return Settled(after, next_step(after, after.settings, now), just_stopped=bool(after.stopped))
+    if not after.stopped:  # somebody gave it more at this very moment
+        return Settled(after, next_step(after, after.settings, now), just_stopped=False)
+    return Settled(after, Stop(after.stopped, failed=step.failed), just_stopped=True)
 
 
 def begin(research: Research, now: datetime, flow_run_id: str | None, where: str) -> CycleUnderWay:

@@ -82,12 +82,12 @@ def asked(plan: CyclePlan, workspace: Workspace, answer: Callable[[FlowRun], Non
                 while True:
                     named = FlowRunFilter.model_validate({"name": {"any_": [name]}})
                     runs = client.read_flow_runs(flow_run_filter=named)
-                    if runs and runs[0].state is not None and runs[0].state.is_paused():
-                        if len(inputs(runs[0])) == 2:  # its form and its description are there
-                            break
+                    paused = bool(runs) and runs[0].state is not None and runs[0].state.is_paused()
+                    if paused and len(inputs(runs[0])) == 2:  # its form and its description are there
+                        break
                     time.sleep(0.1)  # between two looks at the run
             answer(runs[0])
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  the test says it
             problems.append(error)
             resume(runs[0], {"approve": False, "by": "the test, whose person failed"})
 

@@ -100,7 +100,9 @@ def test_each_reason_of_semi_can_be_switched_off(base: ExperimentSpec) -> None:
 def test_the_page_names_each_experiment_with_its_reason_cost_and_concerns(base: ExperimentSpec) -> None:
     one = assessed(base, batch_size=512)
     text = plan_markdown(plan_of(one.proposal), [one], ["It waits"])
-    assert f"| `{one.experiment_id}` | classification | exploit | 0.5 CPU h | Because / of this. | breaks a rule" in text
+    assert (
+        f"| `{one.experiment_id}` | classification | exploit | 0.5 CPU h | Because / of this. | breaks a rule" in text
+    )
     assert "What breaks a rule is not run, whatever is answered" in text
 
 
