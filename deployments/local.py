@@ -24,6 +24,7 @@ from prefect.states import Cancelling
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
 from deployments.leftovers import LIVE, close_lost_runs, runs_with_a_process, worker_name
 from deployments.services import Service, marked, stop_rest
+from flows.quiet import QUIET
 from glaucoma.errors import ArcError
 from glaucoma.provenance import write_bytes
 from glaucoma.workspace import Workspace
@@ -60,8 +61,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
         "PREFECT_API_URL": api_url(),
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
+        **QUIET,
         "ARC_WORKSPACE": str(workspace.root),
         "PYTHONUNBUFFERED": "1",
     }
