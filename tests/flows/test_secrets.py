@@ -249,11 +249,9 @@ def with_ledger() -> None:
 
 def everything_is_at_the_server() -> None:
     """Logs travel in batches; the last line of the last flow comes last."""
-    from prefect.logging.handlers import APILogHandler
+    from prefect.logging.handlers import APILogWorker
 
-    done = APILogHandler.flush()
-    if asyncio.iscoroutine(done):
-        asyncio.run(done)
+    APILogWorker.drain_all(timeout=300, at_exit=False)
     with get_client(sync_client=True) as client:
         assert client.read_logs(LogFilter(), limit=200)
 
