@@ -42,6 +42,7 @@ from deployments.profile import (
 )
 from deployments.services import Service, marked, stop_rest
 from deployments.worker_lock import is_at_work, lock_of
+from flows.quiet import QUIET
 from glaucoma.errors import ArcError
 from glaucoma.machine.drained import this_host
 from glaucoma.provenance import write_bytes
@@ -63,7 +64,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
     """What every service is told."""
     return {
         **client_environment(workspace),
-        "DO_NOT_TRACK": "1",
+        **QUIET,
         "ARC_WORKSPACE": str(workspace.root),
         "PYTHONUNBUFFERED": "1",
     }

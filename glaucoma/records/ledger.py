@@ -319,7 +319,7 @@ def _engine(url: str) -> Engine:
 
 
 def _postgres(place: URL, as_json: Callable[[Any], str]) -> Engine:
-    """By psycopg 3, unless the URL names another driver; a connection for each use, as a ledger is opened anew often."""
+    """By psycopg 3, unless the URL names another driver; a connection for each use, as ledgers are opened often."""
     if place.drivername == "postgresql":
         place = place.set(drivername="postgresql+psycopg")
     try:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import http.server
 import os
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,12 +26,18 @@ from pydantic import SecretStr
 from blocks.dvc_remote import DvcRemote
 from blocks.tracking import WandbAccount
 from flows.cli import BAD_INPUT, DONE, FAILED, main
-from flows.configs import RegisterConfig, RestoreConfig, SyncTrackingConfig, TrainConfig
+from flows.configs import EvaluateConfig, RegisterConfig, RestoreConfig, SyncTrackingConfig, TrainConfig
+from flows.evaluate import evaluate
 from flows.register import register
+from flows.resolve import prepared_folder
 from flows.restore import restore
 from flows.sync_tracking import sync_tracking
 from flows.train import train
+from glaucoma.provenance import file_sha256
 from glaucoma.records.ledger import Ledger
+from glaucoma.schema import Split
+from glaucoma.training.experiment import list_experiments
+from glaucoma.training.supervise import is_complete
 from glaucoma.workspace import Workspace
 
 SECRETS = {
@@ -42,8 +49,11 @@ SECRETS = {
     "environment": "Pl4nted-Environment-Xq9vW2-not-for-any-eye",
     "ledger": "Pl4nted-Ledger-Xq9vW2-not-for-any-eye",
 }
-KEY = "0123456789abcdef"
-pytestmark = pytest.mark.timeout(900)
+KEY, PREPARED_KEY = "0123456789abcdef", "aaaabbbbccccdddd"
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # apprise, as it is imported
+]
 
 
 @dataclass
@@ -54,17 +64,38 @@ class Ran:
     said: str
     sent: bytes
     """Requests that the webhook got, which hold its secret."""
+    other: Workspace
+    """That of another machine: it has the prepared dataset, and the remote."""
 
 
 def test_no_secret_is_anywhere_but_in_its_block(ran: Ran, watched: Path) -> None:
     assert all(SECRETS[name].encode() in ran.sent for name in ("hook", "slack")), "the webhooks were used"
     places: dict[str, bytes] = {"output": ran.said.encode(), "commands of processes": commands(watched)}
-    places |= {str(p): p.read_bytes() for p in ran.workspace.root.rglob("*") if p.is_file()}
+    written = [p for workspace in (ran.workspace, ran.other) for p in workspace.root.rglob("*") if p.is_file()]
+    places |= {str(p): p.read_bytes() for p in written}
     places |= {str(p): p.read_bytes() for p in database().parent.glob(f"{database().name}*")}
     assert len(places) > 30
     for where, content in places.items():
         for name, secret in SECRETS.items():
             assert not any(form in content for form in forms(secret)), f"the secret {name} is in {where}"
+
+
+def test_what_was_trained_in_one_workspace_is_evaluated_in_another_that_shares_only_the_remote(ran: Ran) -> None:
+    (trained,) = list_experiments(ran.workspace)
+    (came,) = list_experiments(ran.other)
+    assert came.experiment_id == trained.experiment_id
+    assert is_complete(came)
+    assert Split.VAL in came.metadata.metrics
+    assert Split.VAL not in trained.metadata.metrics
+    assert not (came.checkpoints / "last.pt").exists()
+
+
+def test_a_prepared_dataset_that_is_named_by_its_key_is_brought_from_the_remote(ran: Ran) -> None:
+    folder = ran.other.prepared("eyes") / PREPARED_KEY
+    assert (folder / "manifest.csv").read_bytes() == (
+        ran.workspace.prepared("eyes") / PREPARED_KEY / "manifest.csv"
+    ).read_bytes()
+    assert not ran.other.datasets("eyes").exists()
 
 
 def test_blocks_show_no_secret_to_who_does_not_ask_for_them(ran: Ran) -> None:
@@ -116,9 +147,12 @@ def ran(
     tiny.make_prepared(workspace.root)
     unit = Path(__file__).parents[1] / "unit"
     s3, tracking = load(unit / "datasets/registry/test_s3.py"), load(unit / "training/tracking/conftest.py")
-    load(unit / "datasets/registry/conftest.py").write_folder(
-        workspace.datasets("eyes") / KEY, "normalize", {"files": "f" * 64}, 3, 500
-    )
+    write = load(unit / "datasets/registry/conftest.py").write_folder
+    dataset = write(workspace.datasets("eyes") / KEY, "normalize", {"files": "f" * 64}, 3, 500)
+    made_from = {"dataset": KEY, "manifest_sha256": file_sha256(dataset / "manifest.csv")}
+    write(workspace.prepared("eyes") / PREPARED_KEY, "preprocess", made_from, 2, 500)
+    other = Workspace.at(workspace.root.parent / "other")
+    shutil.copytree(workspace.prepared(tiny.DATASET), other.prepared(tiny.DATASET))
     with pytest.MonkeyPatch.context() as patch, started(tracking.FakeWandb()) as wandb, started(Webhook()) as hook:
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS["environment"])
         patch.setenv("WANDB_API_KEY", SECRETS["environment"])
@@ -129,11 +163,14 @@ def ran(
             s3.Service(url).fresh_bucket("planted")
             plant(url, wandb.url, hook.url)
             with_remotes(workspace)
+            patch.setenv("ARC_REMOTE_BLOCK", "planted")
             with_wandb(workspace, tiny.DATASET)
+            elsewhere(list_experiments(workspace)[0].experiment_id, other)
+            patch.delenv("ARC_REMOTE_BLOCK")
             notify()
             with_ledger()
             everything_is_at_the_server()
-        yield Ran(workspace, output(), b"".join(hook.got))
+        yield Ran(workspace, output(), b"".join(hook.got), other)
 
 
 def plant(s3_url: str, wandb_url: str, hook_url: str) -> None:
@@ -178,6 +215,13 @@ def with_wandb(workspace: Workspace, dataset: str) -> None:
     assert main(sync_tracking, SyncTrackingConfig, arguments=send) in (DONE, FAILED)
 
 
+def elsewhere(experiment: str, other: Workspace) -> None:
+    """On a machine that shares the server and the remote, and no disk."""
+    where = ["--experiment", experiment, "--preset", "smoke", "--workspace", str(other.root)]
+    assert main(evaluate, EvaluateConfig, arguments=[*where, "--evaluate.replicates", "100"]) == DONE
+    assert prepared_folder(other, "eyes", PREPARED_KEY).is_dir()
+
+
 def notify() -> None:
     """By both webhooks; the second answers with an error."""
 
@@ -205,11 +249,9 @@ def with_ledger() -> None:
 
 def everything_is_at_the_server() -> None:
     """Logs travel in batches; the last line of the last flow comes last."""
-    from prefect.logging.handlers import APILogHandler
+    from prefect.logging.handlers import APILogWorker
 
-    done = APILogHandler.flush()
-    if asyncio.iscoroutine(done):
-        asyncio.run(done)
+    APILogWorker.drain_all(timeout=300, at_exit=False)
     with get_client(sync_client=True) as client:
         assert client.read_logs(LogFilter(), limit=200)
 
