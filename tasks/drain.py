@@ -65,7 +65,9 @@ def end_runs_on(workspace: Workspace, gpu: int, reason: str, grace_s: float, opt
     from glaucoma.machine.readings import GpuReading
     from glaucoma.training.gpu_work import work_on
 
-    gpus = read_gpus().gpus or (GpuReading(gpu=gpu),)  # of a driver that is gone, the workers' word counts
+    gpus = read_gpus().gpus
+    if gpu not in {one.gpu for one in gpus}:
+        gpus = (*gpus, GpuReading(gpu=gpu))  # the driver does not show it any more: its worker's word counts
     ended, recoveries = [], []
     for run_id in dict.fromkeys(work.run_id for work in work_on(gpus, workspace) if work.gpu == gpu):
         if run_id is None:

@@ -13,6 +13,8 @@ from glaucoma.machine.store import Row
 _SIZE_INCHES = (9.6, 5.6)
 _DPI = 80
 _MOST_POINTS = 2000
+_SHORTEST_S = 600.0
+"""The picture spans so much at the least."""
 _COLOURS = ("#1f5fa8", "#c8551b", "#3a8a4d", "#7b4fa3", "#8a6d1d", "#8c8c8c")
 
 
@@ -29,6 +31,9 @@ def machine_png(host: str, gpus: Mapping[int, Sequence[Row]], machine: Sequence[
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2, sharex=True).flat
+    times = [row.at_s for rows in (*gpus.values(), machine) for row in rows]
+    end = max(times, default=_SHORTEST_S)
+    span = (datetime.fromtimestamp(min([*times, end - _SHORTEST_S]), UTC), datetime.fromtimestamp(end, UTC))
     figure.suptitle(f"{host}, UTC" + ("" if gpus else ": no GPU"), fontsize=11)
     if gpus:
         panels = (
@@ -38,7 +43,7 @@ def machine_png(host: str, gpus: Mapping[int, Sequence[Row]], machine: Sequence[
             ("Power, W", "power_w", 1.0),
         )
         for panel, (title, name, unit) in zip(axes, panels, strict=True):
-            _panel(panel, title, {f"GPU {gpu}": (rows, name, unit) for gpu, rows in gpus.items()})
+            _panel(panel, title, {f"GPU {gpu}": (rows, name, unit) for gpu, rows in gpus.items()}, span)
     else:
         of_host = (
             ("Load, mean of a minute", "load_1min", 1.0),
@@ -47,13 +52,18 @@ def machine_png(host: str, gpus: Mapping[int, Sequence[Row]], machine: Sequence[
             ("Free for the workspace, GB", "workspace_free_gb", 1.0),
         )
         for panel, (title, name, unit) in zip(axes, of_host, strict=True):
-            _panel(panel, title, {"": (machine, name, unit)})
+            _panel(panel, title, {"": (machine, name, unit)}, span)
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return buffer.getvalue()
 
 
-def _panel(axes: Any, title: str, lines: Mapping[str, tuple[Sequence[Row], str, float]]) -> None:
+def _panel(
+    axes: Any,
+    title: str,
+    lines: Mapping[str, tuple[Sequence[Row], str, float]],
+    span: tuple[datetime, datetime],
+) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     highest = 0.0
@@ -69,7 +79,8 @@ def _panel(axes: Any, title: str, lines: Mapping[str, tuple[Sequence[Row], str, 
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    locator = AutoDateLocator(maxticks=6)
+    axes.set_xlim(*span)
+    locator = AutoDateLocator(minticks=3, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if any(lines):
