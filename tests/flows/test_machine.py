@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,12 +34,16 @@ from flows.undrain import undrain
 from flows.watch import watch
 from glaucoma.errors import InputError, SettingsError
 from glaucoma.machine.drained import drained, this_host
+from glaucoma.machine.host import read_machine
 from glaucoma.machine.processes import RUN_ID, VISIBLE
 from glaucoma.machine.store import Store, only_watch, store_path
 from glaucoma.records.ended import TrainingRun, note_run
 from glaucoma.records.ledger import Ledger
+from glaucoma.records.recoveries import Recoveries
 from glaucoma.records.words import Standing
+from glaucoma.training import gpu_work
 from glaucoma.training.experiment import Experiment, Status, create_experiment
+from glaucoma.training.processes import MARK, mark_of
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.workspace import Workspace
 from tasks import drain as drain_task
@@ -180,12 +187,12 @@ def test_what_is_not_crashed_or_trains_nothing_is_left(
 
 
 @pytest.fixture
-def on_gpu() -> Iterator[Callable[[UUID, int], int]]:
+def on_gpu() -> Iterator[Callable[..., int]]:
     """A process that stands for a run on a GPU: as its worker starts it, but it only waits."""
     started = []
 
-    def start(run_id: UUID, gpu: int) -> int:
-        environment = {**os.environ, RUN_ID: str(run_id), VISIBLE: str(gpu)}
+    def start(run_id: UUID, gpu: int, **more: str) -> int:
+        environment = {**os.environ, RUN_ID: str(run_id), VISIBLE: str(gpu), **more}
         waits = [sys.executable, "-c", "print(flush=True); import time; time.sleep(600)"]
         started.append(subprocess.Popen(waits, env=environment, stdout=subprocess.PIPE))
         assert started[-1].stdout is not None
@@ -201,7 +208,7 @@ def on_gpu() -> Iterator[Callable[[UUID, int], int]]:
 def test_a_busy_gpu_is_drained_its_run_goes_on_elsewhere_and_undrain_gives_it_back(
     lost: Callable[..., tuple[FlowRun, Experiment]],
     workspace: Workspace,
-    on_gpu: Callable[[UUID, int], int],
+    on_gpu: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)  # no worker sees the end of the run
@@ -231,6 +238,57 @@ def test_a_busy_gpu_is_drained_its_run_goes_on_elsewhere_and_undrain_gives_it_ba
     assert queues("p00-gpu61", "p05-gpu61") == {"p00-gpu61": True, "p05-gpu61": False}, "a person's pause stays"
     assert not drained(workspace)
     assert not undrain(of(workspace, UndrainConfig, gpu=61)).was_drained
+
+
+@pytest.fixture
+def made_up_driver() -> Any:
+    """The stand-in for NVML of the unit tests: TEST DATA."""
+    path = Path(__file__).parents[1] / "unit" / "machine" / "conftest.py"
+    found = importlib.util.spec_from_file_location("made_up_machine", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.MadeUpDriver
+
+
+def test_a_gpu_that_hangs_is_told_and_drained_and_its_experiment_goes_on_elsewhere(
+    lost: Callable[..., tuple[FlowRun, Experiment]],
+    workspace: Workspace,
+    on_gpu: Callable[..., int],
+    made_up_driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)
+    told = []
+    for module in (watch_task, drain_task):
+        monkeypatch.setattr(module, "emit_event", lambda event, **more: told.append((event, more["payload"]["gpu"])))
+    busy_without_traffic = SimpleNamespace(gpu=100, memory=0)
+    driver = made_up_driver(nvmlDeviceGetUtilizationRates=busy_without_traffic, processes=[])
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    run, experiment = lost(seed=5)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Running(), force=True)
+    on_gpu(run.id, 1, **{MARK: mark_of(experiment.folder)})
+    now, began = datetime.now(UTC), datetime.now(UTC) - timedelta(hours=3)
+    found = gpu_work.run_processes
+    monkeypatch.setattr(gpu_work, "run_processes", lambda names: [replace(one, began_at=began) for one in found(names)])
+    line = {"time": (now - timedelta(hours=2)).isoformat(), "step": 3}
+    experiment.progress_path.write_text(json.dumps(line) + "\n")
+    for minutes in range(0, 90, 5):
+        Store(store_path(workspace)).put([read_machine({}, now - timedelta(minutes=minutes), driver)])
+    done = watch(of(workspace, WatchConfig, watch={**ONCE, "hangs": {"hang_after_s": 3600, "end_grace_s": 60}}))
+    assert done.drained == [1]
+    assert told == [("arc.gpu.hung", 1), ("arc.gpu.drained", 1)]
+    assert "moves no memory" in done.changes[0]
+    assert experiment.experiment_id in done.changes[0]
+    assert [mark.gpu for mark in drained(workspace)] == [1]
+    recovery = Recoveries(workspace).of(run.id)
+    assert recovery is not None
+    (new,) = runs(*recovery.started)
+    assert new.parameters["config"]["experiment"] == experiment.experiment_id
+    assert new.work_queue_name == "p00-any"
+    assert watch(of(workspace, WatchConfig, watch=ONCE)).changes == []
 
 
 def test_a_gpu_of_another_machine_is_not_touched(workspace: Workspace) -> None:
