@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from glaucoma.errors import IntegrityError, problems
 from glaucoma.provenance import write_json
 from glaucoma.workspace import Workspace
 
@@ -59,6 +60,35 @@ def drained(workspace: Workspace) -> list[Drained]:
 def is_drained(workspace: Workspace, gpu: int) -> bool:
     """Whether this GPU of this machine takes no new work; a mark that cannot be read counts."""
     return _mark(workspace, gpu).exists()
+
+
+def note_paused(workspace: Workspace, gpu: int, queues: Iterable[str]) -> None:
+    """Writes down the queues that are about to be paused for this GPU, with those that were before."""
+    write_json(_paused(workspace, gpu), sorted({*paused_queues(workspace, gpu), *queues}))
+
+
+def paused_queues(workspace: Workspace, gpu: int) -> list[str]:
+    """The queues that were paused because this GPU is drained; those that a person had paused are not among them."""
+    try:
+        found = json.loads(_paused(workspace, gpu).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise IntegrityError(
+            f"{_paused(workspace, gpu)} cannot be read ({problems(error)})",
+            consequence="Which queues were paused for the GPU is not known",
+            remedy="resume them in Prefect's pages, and remove the file",
+        ) from error
+    return [str(name) for name in found]
+
+
+def forget_paused(workspace: Workspace, gpu: int) -> None:
+    """For when they were resumed."""
+    _paused(workspace, gpu).unlink(missing_ok=True)
+
+
+def _paused(workspace: Workspace, gpu: int) -> Path:
+    return _folder(workspace) / f"queues-gpu{gpu}.json"
 
 
 def _all(workspace: Workspace) -> Iterator[Drained]:

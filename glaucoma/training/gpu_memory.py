@@ -7,26 +7,14 @@ the answer is only as good as that.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+
+from glaucoma.machine.nvml import NoDriverError, Nvml, opened
 
 WAIT_S = 2.0
 _LOOK_EVERY_S = 0.05
-
-
-class Nvml(Protocol):
-    """What is used of the module `pynvml`."""
-
-    NVMLError: type[Exception]
-
-    def nvmlInit(self) -> Any: ...  # noqa: N802
-    def nvmlShutdown(self) -> Any: ...  # noqa: N802
-    def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...  # noqa: N802
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> list[Any]: ...  # noqa: N802
 
 
 @dataclass(frozen=True)
@@ -54,14 +42,14 @@ def wait_until_free(pids: Collection[int], timeout_s: float = WAIT_S, nvml: Nvml
     """
     until = time.monotonic() + timeout_s
     try:
-        with _opened(nvml) as module:
+        with opened(nvml) as module:
             while True:
                 held = _held(module, pids)
                 if not held or time.monotonic() >= until:
                     break
                 time.sleep(_LOOK_EVERY_S)
             count = module.nvmlDeviceGetCount()
-    except _UnavailableError as error:
+    except NoDriverError as error:
         return GpuRelease(False, {}, f"GPU memory not checked: {error}")
     if not count:
         return GpuRelease(False, {}, "GPU memory not checked: the driver sees no GPU")
@@ -69,30 +57,6 @@ def wait_until_free(pids: Collection[int], timeout_s: float = WAIT_S, nvml: Nvml
         shown = ", ".join(f"process {pid} holds {_shown(mb)}" for pid, mb in sorted(held.items()))
         return GpuRelease(True, held, f"{timeout_s:g} s after the training's end its GPU memory is not free: {shown}")
     return GpuRelease(True, {}, f"GPU memory checked on {count} GPUs: none of the ended processes holds any")
-
-
-class _UnavailableError(Exception):
-    """There is no driver to ask, or it refuses."""
-
-
-@contextlib.contextmanager
-def _opened(nvml: Nvml | None) -> Iterator[Nvml]:
-    if nvml is None:
-        import pynvml
-
-        nvml = pynvml
-    module: Nvml = nvml
-    try:
-        module.nvmlInit()
-    except module.NVMLError as error:
-        raise _UnavailableError(f"no NVIDIA driver ({error})") from error
-    try:
-        yield module
-    except module.NVMLError as error:
-        raise _UnavailableError(f"the NVIDIA driver does not say who uses it ({error})") from error
-    finally:
-        with contextlib.suppress(module.NVMLError):
-            module.nvmlShutdown()
 
 
 def _held(nvml: Nvml, pids: Collection[int]) -> dict[int, float | None]:

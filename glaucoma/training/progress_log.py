@@ -216,6 +216,14 @@ def read_progress(path: Path) -> list[TrainingProgress]:
     return found if last is None else [*found, last]
 
 
+def read_progress_end(path: Path, n_bytes: int) -> list[TrainingProgress]:
+    """The lines of progress in the last `n_bytes` of the file; raises `OSError` where it cannot be read."""
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - n_bytes))
+        pieces = handle.read(n_bytes).split(b"\n")
+    return [progress for line in pieces if (progress := _parsed(line)) is not None]
+
+
 class _Lines:
     """Cuts pieces into lines, and holds never more than the longest line that is allowed."""
 

@@ -1,0 +1,196 @@
+"""What takes the place of a run that was lost: new runs, each made once, and written down before."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.states import Crashed, Scheduled
+
+from glaucoma.errors import NotFoundError
+from glaucoma.workspace import Workspace
+from tasks.stage import shown_if_possible, stage_task
+
+if TYPE_CHECKING:
+    from glaucoma.records.recoveries import Recovery
+
+RESUME = "resume/resume"
+WHOLE = frozenset({"research-cycle", "planned-experiment"})
+"""Deployments that take up their own work when they are started again with the same parameters."""
+ALONE = frozenset({"train", "experiment"})
+"""Deployments that are started again where they had not begun to train."""
+_HANDED_ON = ("workspace", "preset", "evaluate", "explain", "execution", "retry_failed")
+"""Of the crashed run's settings, what its experiments go on with; `resume` knows all of them."""
+_LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class RecoverOptions:
+    """How a lost run is taken up.
+
+    Args:
+        delay_s: The new runs are scheduled so much later.
+        most_per_experiment: So often an experiment is taken up in all.
+        most_again: So many crashes in a row of a whole cycle or planned experiment are answered by starting it again.
+        queue: Where runs of `resume` stand.
+    """
+
+    delay_s: float
+    most_per_experiment: int
+    most_again: int
+    queue: str
+
+
+@stage_task(run_name="recover {run_id}", timeout_s=900, first_delay_s=5)
+def recover_run(run_id: UUID, workspace: Workspace, options: RecoverOptions) -> Any:
+    """Starts what takes the place of a crashed run, once; gives what was written down of it, or None.
+
+    Called again for the same run it starts nothing twice: Prefect knows the new runs by their idempotency key.
+    """
+    from glaucoma.records.recoveries import Recoveries
+
+    with get_client(sync_client=True) as client:
+        run = _read(client, run_id)
+        if given := (run.parameters.get("config") or {}).get("workspace"):
+            workspace = Workspace.at(given)  # as the crashed run had it
+        name = client.read_deployment(run.deployment_id).name if run.deployment_id else ""
+        if why_not := _not_ours(run, name):
+            get_run_logger().info("%s is not taken up: %s", run.name, why_not)
+            return None
+        recoveries = Recoveries(workspace)
+        wanted = _wanted(run, name, workspace, recoveries, options)
+        recovery, known = recoveries.begin(wanted, options.most_per_experiment)
+        if known and recovery.started:
+            get_run_logger().info("%s was taken up before, by %s", run.name, _ids(recovery.started))
+            return recovery
+        recovery = recoveries.finish(recovery, tuple(_start(client, run, recovery, options)))
+    _tell(run, recovery, options)
+    return recovery
+
+
+def end_on_server(run_id: UUID, reason: str, patience_s: float) -> str:
+    """Waits until Prefect knows that the run ended, whose processes are gone; tells it after `patience_s`.
+
+    Returns:
+        The name of the state that the run ended in.
+    """
+    until = time.monotonic() + patience_s
+    with get_client(sync_client=True) as client:
+        while True:
+            state = _read(client, run_id).state
+            if state is not None and state.is_final():
+                return state.name or state.type.value
+            if time.monotonic() >= until:
+                break
+            time.sleep(_LOOK_EVERY_S)
+        crashed: State[Any] = Crashed(message=reason)
+        client.set_flow_run_state(run_id, crashed, force=True)
+    return "Crashed"
+
+
+def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
+    try:
+        return client.read_flow_run(run_id)
+    except ObjectNotFound as error:
+        raise NotFoundError(
+            f"The server knows no flow run {run_id}", remedy="give the id of a flow run as its page shows it"
+        ) from error
+
+
+def _not_ours(run: FlowRun, deployment: str) -> str:
+    if run.state is None or not run.state.is_crashed():
+        return f"it is {run.state.name if run.state else 'without a state'}, not crashed"
+    if run.parent_task_run_id is not None:
+        return "it ran inside another run, whose matter it is"
+    if not deployment:
+        return "it came from no deployment: start the same command again, and it goes on"
+    if deployment not in WHOLE | ALONE | {"resume"}:
+        return f"{deployment} trains nothing"
+    return ""
+
+
+def _wanted(run: FlowRun, deployment: str, workspace: Workspace, recoveries: Any, options: RecoverOptions) -> Recovery:
+    from glaucoma.records.ended import end_run
+    from glaucoma.records.recoveries import Recovery, lost_experiments
+
+    now = datetime.now(UTC)
+    message = (run.state.message if run.state else "") or "Crashed"
+    for line in end_run(
+        str(run.id), workspace, cancelled=False, reason=f"The process of its run was lost ({message})", at=now
+    ):
+        get_run_logger().info("%s", line)
+    given = run.parameters.get("config") or {}
+    names, left = lost_experiments(run.id, workspace, failed_too=bool(given.get("retry_failed")))
+    before = recoveries.started_by(run.id)
+    depth = before.depth + 1 if before is not None and before.again else 0
+    again = deployment in WHOLE or (deployment in ALONE and not names and not left)
+    if again and depth >= options.most_again:
+        again, left = False, {**left, run.name: f"was started again {depth} times already, and crashed each time"}
+    return Recovery(
+        crashed_run=run.id,
+        at=now,
+        experiments=() if deployment in WHOLE else tuple(names),
+        again=again,
+        depth=depth,
+        left=left,
+    )
+
+
+def _start(client: SyncPrefectClient, run: FlowRun, recovery: Recovery, options: RecoverOptions) -> list[UUID]:
+    when = datetime.now(UTC) + timedelta(seconds=options.delay_s)
+    given = run.parameters.get("config") or {}
+    started = []
+    if recovery.experiments:
+        resume = client.read_deployment_by_name(RESUME)
+        for name in recovery.experiments:
+            config = {key: given[key] for key in _HANDED_ON if given.get(key) is not None}
+            made = client.create_flow_run_from_deployment(
+                resume.id,
+                parameters={"config": {**config, "experiment": name}},
+                state=Scheduled(scheduled_time=when),
+                work_queue_name=options.queue,
+                idempotency_key=f"recover-{run.id}-{name}",
+                tags=["recovered"],
+            )
+            started.append(made.id)
+    if recovery.again and run.deployment_id is not None:
+        made = client.create_flow_run_from_deployment(
+            run.deployment_id,
+            parameters=run.parameters,
+            state=Scheduled(scheduled_time=when),
+            work_queue_name=run.work_queue_name,
+            idempotency_key=f"recover-{run.id}",
+            tags=[*run.tags, "recovered"],  # whoever waits for the run finds the new one by the old one's tags
+        )
+        started.append(made.id)
+    return started
+
+
+def _tell(run: FlowRun, recovery: Recovery, options: RecoverOptions) -> None:
+    logger = get_run_logger()
+    rows = [{"what": name, "became": "left alone", "why": why} for name, why in recovery.left.items()]
+    names = [*recovery.experiments, *([run.name] if recovery.again else [])]
+    for name, new in zip(names, recovery.started, strict=True):
+        logger.info("%s goes on in the new run %s, in %g s at the earliest", name, new, options.delay_s)
+        rows.append({"what": name, "became": f"new run {new}", "why": f"{run.name} crashed"})
+    for name, why in recovery.left.items():
+        logger.warning("%s was left alone: %s", name, why)
+    if not rows:
+        logger.info("%s was training nothing: there is nothing to take up", run.name)
+        rows.append({"what": run.name, "became": "nothing", "why": "it was training nothing"})
+    with shown_if_possible():
+        create_table_artifact(
+            table=rows, key="recover", description=f"**Recovered** after {run.name} ({run.id}) crashed"
+        )
+
+
+def _ids(runs: tuple[UUID, ...]) -> str:
+    return ", ".join(map(str, runs))
