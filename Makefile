@@ -1,17 +1,20 @@
 # Everything that this project is built, tested and run with. `make help` lists it.
 
 PYTHON ?= python3
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKSPACE ?= $(or $(ARC_WORKSPACE),workspace)
+SPREAD := --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 ARCHIVE := $(WORKSPACE)/incoming/generated.zip
 
 export DO_NOT_TRACK := 1
 export ARC_WORKSPACE := $(WORKSPACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cycle test test-fast lint format types up down status doctor compare fuzz chaos audit bench lock clean
+.PHONY: help setup cycle test test-fast test-long screenshots lint format types up down status doctor compare fuzz chaos audit \
+  bench lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,11 +34,14 @@ cycle: $(READY) ## Run one research cycle on generated photographs (CPU, or the 
 	@test -f $(ARCHIVE) || $(BIN)/python -m flows.generate --preset smoke
 	$(BIN)/python -m flows.research_cycle --archive $(ARCHIVE) --name generated --preset smoke
 
-test: $(READY) ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the test suite, in PROCESSES=2 processes
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: $(READY) ## Run the tests that start no server and no worker
-	$(BIN)/python -m pytest -m "not system"
+	$(BIN)/python -m pytest $(SPREAD) -m "not system and not long"
+
+test-long: $(READY) ## Run the tests that take many minutes: days and nights of work, with kills in between
+	$(BIN)/python -m pytest -m long
 
 lint: $(READY) ## Check style, formatting and the rule of imports
 	$(BIN)/ruff check .

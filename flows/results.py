@@ -19,7 +19,7 @@ from glaucoma.datasets.versions import DatasetInfo, Version
 from glaucoma.errors import shown_bytes
 from glaucoma.evaluation.result import Evaluation, Metric
 from glaucoma.explanation.result import Explanation
-from glaucoma.planning.housekeeping import Done, Removal
+from glaucoma.planning.removal import Done, Removal
 from glaucoma.provenance import StageOutput
 from glaucoma.records.record import CycleRecord
 from glaucoma.schema import Split, Task

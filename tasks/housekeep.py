@@ -12,7 +12,7 @@ from glaucoma.errors import shown_bytes
 from tasks.stage import shown_if_possible, stage_task
 
 if TYPE_CHECKING:
-    from glaucoma.planning.housekeeping import Removal
+    from glaucoma.planning.removal import Removal
     from glaucoma.planning.retention import RetentionSettings
     from glaucoma.workspace import Workspace
 

@@ -1,4 +1,4 @@
-"""What every test may use: the real photographs, and an environment that reaches no network."""
+"""What every test may use: the real photographs, no network; and an order of all tests for several cores."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ os.environ["PREFECT_PROFILE"] = "ephemeral"  # a server that `make up` runs here
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+LONGEST_FIRST = ("system", "flows", "unit/training", "fuzz", "unit/datasets")
+"""Rooms of tests whose files take longest, begun first: so that the processes of `make test` end together."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps each file's tests in one process, where its fixtures are, and puts the longest rooms first."""
+    rooms = [config.rootpath / "tests" / room for room in LONGEST_FIRST]
+
+    def turn(item: pytest.Item) -> int:
+        return next((place for place, room in enumerate(rooms) if room in item.path.parents), len(rooms))
+
+    items.sort(key=turn)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,14 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from glaucoma.errors import DatasetError, NotFoundError
 from glaucoma.provenance import write_bytes
 from glaucoma.schema import Column, Eye, GeometryColumn, Label, SourcePart, Split, StructureState
+
+if TYPE_CHECKING:
+    import pandas as pd  # a second; many a flow reads no table
 
 MANIFEST_NAME = "manifest.csv"
 IMAGE_ID_PATTERN = r"^[a-z0-9_-]+$"
@@ -66,6 +68,8 @@ def read_manifest(path: Path) -> pd.DataFrame:
         DatasetError: Columns are missing or unknown, a value is none of its column's words, an id stands twice, or a
             number is none. The message lists every problem found.
     """
+    import pandas as pd
+
     path = path / MANIFEST_NAME if path.is_dir() else path
     if not path.is_file():
         raise NotFoundError(
@@ -106,6 +110,8 @@ _MAKE_AGAIN = "run the stage that made it again; a manifest is not edited by han
 
 def _checked(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """`frame` with the right types and order; `DatasetError` with every problem otherwise."""
+    import pandas as pd
+
     prepared = any(name in frame.columns for name in _GEOMETRY)
     expected = manifest_columns(prepared=prepared)
     missing = [name for name in expected if name not in frame.columns and name not in _OPTIONAL]
@@ -135,6 +141,8 @@ def _text(value: object) -> str:
 
 def _numbers(table: pd.DataFrame, names: Iterable[str], *, whole: bool) -> list[str]:
     """Turns the named columns into numbers in place; says which rows hold none."""
+    import pandas as pd
+
     problems = []
     for name in names:
         numbers = pd.to_numeric(table[name], errors="coerce").astype("float64")
@@ -148,6 +156,8 @@ def _numbers(table: pd.DataFrame, names: Iterable[str], *, whole: bool) -> list[
 
 
 def _wrong_values(table: pd.DataFrame) -> list[str]:
+    import pandas as pd
+
     ids = table[Column.IMAGE_ID.value]
     problems = []
     if table.empty:

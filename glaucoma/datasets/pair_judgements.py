@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -26,6 +25,9 @@ from glaucoma.provenance import digest, exclusive, write_bytes
 from glaucoma.schema import Column
 from glaucoma.settings import Settings
 from glaucoma.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd  # a second, for every flow
 
 JUDGED_NAME = "judged.csv"
 """In a dataset's folder: the judgements that concern two of its photographs, by image_id."""
@@ -169,6 +171,8 @@ def record_judgements(
 def write_judged(folder: Path, rows: Sequence[tuple[str, str, Sameness]]) -> None:
     """Writes `judged.csv` into a dataset's folder, where there is anything to write."""
     if rows:
+        import pandas as pd
+
         frame = pd.DataFrame(sorted(rows), columns=["first", "second", "verdict"])
         write_bytes(folder / JUDGED_NAME, frame.to_csv(index=False, lineterminator="\n").encode())
 
@@ -178,6 +182,8 @@ def judged_different(folder: Path) -> frozenset[tuple[str, str]]:
     path = folder / JUDGED_NAME
     if not path.is_file():
         return frozenset()
+    import pandas as pd
+
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     different = frame[frame["verdict"] == Sameness.DIFFERENT]
     return frozenset(

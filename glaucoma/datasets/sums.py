@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from glaucoma.datasets.imagefile import ordered_map
 from glaucoma.errors import IntegrityError
 from glaucoma.progress import Progress, silent
 from glaucoma.provenance import file_sha256
@@ -51,6 +50,8 @@ def part_of(report: Progress, start: float, length: float) -> Progress:
 
 def sum_folder(folder: Path, root: Path, *, report: Progress = silent) -> dict[str, str]:
     """SHA-256 by path relative to `root`, for every file in `folder`, sorted by path."""
+    from glaucoma.datasets.imagefile import ordered_map  # imports OpenCV, for every flow that reads a list
+
     files = _files(folder)
     sums: dict[str, str] = {}
     for path, value in zip(files, ordered_map(file_sha256, files), strict=True):

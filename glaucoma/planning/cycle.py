@@ -7,9 +7,8 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
@@ -27,6 +26,9 @@ from glaucoma.training.experiment import is_there
 from glaucoma.training.settings import TrainSettings
 from glaucoma.training.spec import spec_from
 from glaucoma.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLAN_NAME = "plan.json"
 

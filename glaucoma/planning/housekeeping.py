@@ -16,9 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from glaucoma.errors import IntegrityError, NotFoundError
+from glaucoma.planning.removal import Done, Removal
 from glaucoma.planning.retention import RetentionSettings
 from glaucoma.planning.wanted import wanted_experiments
 from glaucoma.provenance import exclusive
@@ -31,28 +30,6 @@ from glaucoma.workspace import Workspace
 
 _GB = 1e9
 _WRITER = re.compile(r"\.partial-(\d+)$")
-
-
-class Removal(BaseModel):
-    """One thing that may go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["experiment", "leftover"]
-    path: str = Field(description="Relative to the workspace.")
-    experiment_id: str
-    why: str
-    bytes: int
-    changed_at: datetime = Field(description="When anything in it last changed; a later change keeps it.")
-
-
-class Done(BaseModel):
-    """What became of a plan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    removed: list[str] = Field(description="Paths.")
-    left: dict[str, str] = Field(description="Path -> why it was left.")
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,10 @@ def _run(
     progress: ProgressWriter,
     stop: StopRequests,
 ) -> None:
+    from glaucoma.training.compiler import spare_compiler
+
+    if not execution.compile:
+        spare_compiler()
     from glaucoma.training.loop import StoppedError, run_training  # imports torch: seconds
 
     try:

@@ -112,9 +112,19 @@ class Installation:
         )
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one installation run in one process."""
+    for item in items:
+        if "installation" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("installation"))
+
+
+@pytest.fixture(scope="session")
 def installation(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One for all tests of a module: to start and stop a server and its workers takes longer than most tests."""
+    """One for all tests: to start and stop a server and its workers takes longer than most of them.
+
+    So a test finds the runs, datasets and experiments of others there, and leaves its services as it found them: up.
+    """
     environment = _environment(tmp_path_factory.mktemp("installation"))
     api = f"http://127.0.0.1:{environment['PREFECT_SERVER_API_PORT']}/api"
     made = Installation(api, environment, project, Path(environment["ARC_WORKSPACE"]))

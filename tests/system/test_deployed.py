@@ -48,7 +48,7 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
         return state if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
     scheduled = next(d for d in deployments if d["name"] == "generate")
-    installation.call(
+    (schedule,) = installation.call(
         "POST",
         f"/deployments/{scheduled['id']}/schedules",
         [{"schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}],
@@ -62,9 +62,10 @@ def test_a_cycle_runs_from_the_form_a_schedule_makes_runs_and_down_leaves_nothin
         return [r for r in installation.call("POST", "/flow_runs/filter", query) if r["auto_scheduled"]]
 
     assert wait_for(made_by_schedule, 120, "a run that the schedule made")
+    installation.call("DELETE", f"/deployments/{scheduled['id']}/schedules/{schedule['id']}")
     state = wait_for(ended, 600, "the end of the cycle")
     assert state["type"] == "COMPLETED", state
-    record = next(installation.workspace.glob("cycles/*/record.json"))
+    record = next(installation.workspace.glob("cycles/eyes-*/record.json"))
     assert json.loads(record.read_text())["status"] == "completed"
     assert (record.parent / "report.html").is_file()
 

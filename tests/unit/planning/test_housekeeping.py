@@ -13,8 +13,9 @@ import pytest
 from glaucoma.errors import IntegrityError
 from glaucoma.planning import housekeeping
 from glaucoma.planning.cycle import CyclePlan
-from glaucoma.planning.housekeeping import Removal, plan_removals, remove_planned
+from glaucoma.planning.housekeeping import plan_removals, remove_planned
 from glaucoma.planning.propose import Proposal
+from glaucoma.planning.removal import Removal
 from glaucoma.planning.retention import RetentionSettings
 from glaucoma.provenance import write_json
 from glaucoma.records.ledger import Ledger
