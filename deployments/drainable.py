@@ -226,8 +226,11 @@ async def _serve(client: PrefectClient, options: Options, workspace: Workspace, 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_watch, client, options, worker, earlier, asked, scope)
             await worker.start(with_healthcheck=options.healthcheck, printer=_log.info)
-    for line in await close_lost_runs(client, [options.name], run_processes(options.name)):
-        _log.info(line)
+    try:
+        for line in await close_lost_runs(client, [options.name], run_processes(options.name)):
+            _log.info(line)
+    except _AWAY as error:
+        _log.info("the server is away; the next worker of this name settles what is left in the books: %s", error)
 
 
 async def _watch(
