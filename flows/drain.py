@@ -26,23 +26,25 @@ def drain(config: DrainConfig) -> DrainResult:
     require_here(config.host, config.gpu)
     workspace = workspace_of(config)
     if config.end_run:
-        return drain_and_end(workspace, config.gpu, config.reason, config.end_grace_s, 10**6 if config.resume else 0)
+        return drain_and_end(workspace, config.gpu, config.reason, config.end_grace_s, None if config.resume else 0)
     mark, paused = drain_gpu(workspace, config.gpu, config.reason, GPU_POOL, queue_names([f"gpu{config.gpu}"]))
     return DrainResult(host=this_host(), gpu=config.gpu, reason=mark.reason, paused=paused, ended=[], started=[])
 
 
-def drain_and_end(workspace: Workspace, gpu: int, reason: str, grace_s: float, most_per_experiment: int) -> DrainResult:
+def drain_and_end(
+    workspace: Workspace, gpu: int, reason: str, grace_s: float, most_per_experiment: int | None
+) -> DrainResult:
     """Marks the GPU and ends what is on it.
 
     Args:
         grace_s: How long a run may take to save its training.
-        most_per_experiment: So often an experiment is taken up in all; 0: never.
+        most_per_experiment: So often an experiment is taken up in all; 0: never; None: as often as a person wants it.
     """
     mark, paused = drain_gpu(workspace, gpu, reason, GPU_POOL, queue_names([f"gpu{gpu}"]))
     options = RecoverOptions(
         delay_s=_DELAY_S, most_per_experiment=most_per_experiment, most_again=1, queue=queue_name(URGENT, ANY)
     )
-    ended, recoveries = end_runs_on(workspace, gpu, reason, grace_s, options if most_per_experiment else None)
+    ended, recoveries = end_runs_on(workspace, gpu, reason, grace_s, None if most_per_experiment == 0 else options)
     started = [run for one in recoveries for run in one.started]
     return DrainResult(host=this_host(), gpu=gpu, reason=mark.reason, paused=paused, ended=ended, started=started)
 

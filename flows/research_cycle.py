@@ -85,7 +85,7 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
-    """What makes two starts the same cycle: all settings but the places, and how, when and with whose leave it is run."""
+    """What makes two starts the same cycle: all settings but places, and how, when and by whose leave it is run."""
     settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "approval"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
@@ -95,7 +95,7 @@ def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
 def run_proposals(
     proposals: Sequence[Proposal], plan: CyclePlan, config: ResearchCycleConfig, workspace: Workspace
 ) -> None:
-    """Runs these experiments of the plan: on the GPUs' workers where a worker runs this cycle, else here, one by one."""
+    """Runs these experiments of the plan: by the GPUs' workers where a worker runs the cycle, else here, one by one."""
     if is_served(PLANNED):
         run_on_workers(proposals, plan, config, workspace)
         return

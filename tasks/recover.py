@@ -38,13 +38,13 @@ class RecoverOptions:
 
     Args:
         delay_s: The new runs are scheduled so much later.
-        most_per_experiment: So often an experiment is taken up in all.
+        most_per_experiment: So often an experiment is taken up in all; None: a person wants it, without a limit.
         most_again: So many crashes in a row of a whole cycle or planned experiment are answered by starting it again.
         queue: Where runs of `resume` stand.
     """
 
     delay_s: float
-    most_per_experiment: int
+    most_per_experiment: int | None
     most_again: int
     queue: str
 

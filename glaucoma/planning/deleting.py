@@ -8,7 +8,8 @@ from datetime import datetime
 
 from glaucoma.errors import InputError, NotFoundError
 from glaucoma.planning.archive import pack_path
-from glaucoma.planning.housekeeping import Done, Removal, last_change, remove_planned, size
+from glaucoma.planning.housekeeping import last_change, remove_planned, size
+from glaucoma.planning.removal import Done, Removal
 from glaucoma.planning.wanted import wanted_experiments
 from glaucoma.provenance import exclusive, sync_folder
 from glaucoma.records.ledger import Ledger

@@ -24,6 +24,7 @@ class Recovery(BaseModel):
     experiments: tuple[str, ...] = Field(default=(), description="A new run of `resume` for each.")
     again: bool = Field(default=False, description="The same deployment was started again, with the same parameters.")
     depth: int = Field(default=0, ge=0, description="How many crashes of the same work were taken up so before.")
+    counted: bool = Field(default=True, description="False: a person wanted it, and it counts towards no limit.")
     left: dict[str, str] = Field(default_factory=dict, description="Experiment -> why it was left alone.")
     started: tuple[UUID, ...] = Field(default=(), description="The new runs; empty while they are being made.")
 
@@ -35,10 +36,10 @@ class Recoveries:
         self._folder = workspace.root / "recoveries"
         self._lock = workspace.locks / "recoveries.lock"
 
-    def begin(self, wanted: Recovery, most: int) -> tuple[Recovery, bool]:
+    def begin(self, wanted: Recovery, most: int | None) -> tuple[Recovery, bool]:
         """Writes down what is about to be done for a crash; what was written for it before stays as it is.
 
-        Experiments that were taken up `most` times already are left alone.
+        Experiments that were taken up `most` times already are left alone; None: no limit, and this one does not count.
 
         Returns:
             What is to be done, and whether it was written down by an earlier call.
@@ -53,10 +54,11 @@ class Recoveries:
             left = {
                 name: f"was taken up {counts[name]} times already"
                 for name in wanted.experiments
-                if counts.get(name, 0) >= most
+                if most is not None and counts.get(name, 0) >= most
             }
             allowed = tuple(name for name in wanted.experiments if name not in left)
-            kept = wanted.model_copy(update={"experiments": allowed, "left": {**wanted.left, **left}})
+            change = {"experiments": allowed, "left": {**wanted.left, **left}, "counted": most is not None}
+            kept = wanted.model_copy(update=change)
             self._write(kept)
             return kept, False
 
@@ -86,10 +88,10 @@ class Recoveries:
         return next((one for one in self._all() if run_id in one.started), None)
 
     def counts(self) -> dict[str, int]:
-        """How often each experiment was taken up."""
+        """How often each experiment was taken up by itself."""
         found: dict[str, int] = {}
         for one in self._all():
-            for name in one.experiments:
+            for name in one.experiments if one.counted else ():
                 found[name] = found.get(name, 0) + 1
         return found
 

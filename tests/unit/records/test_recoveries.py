@@ -50,6 +50,9 @@ def test_an_experiment_is_taken_up_so_often_and_no_more(workspace: Workspace) ->
     assert third.experiments == ("cls-b",)
     assert third.left == {"cls-a": "was taken up 2 times already"}
     assert recoveries.counts() == {"cls-a": 2, "cls-b": 1}
+    wanted, _ = recoveries.begin(crash(4, "cls-a"), most=None)
+    assert wanted.experiments == ("cls-a",), "a person wants it"
+    assert recoveries.counts() == {"cls-a": 2, "cls-b": 1}
 
 
 def test_a_new_run_knows_the_crash_that_it_comes_from(workspace: Workspace) -> None:
