@@ -127,8 +127,8 @@ def next_step(state: ResearchState, settings: ContinuousSettings, now: datetime)
     if state.stop_after_cycle and not cut_off:
         return Stop("A person asked it to stop after the cycle")
     if state.failures >= settings.failures.stop_after:
-        said = f": {state.last.reason}" if state.last and state.last.reason else ""
-        return Stop(f"{_failed_text(state)}, the last one{said or ' without a reason'}", failed=True)
+        said = state.last.reason if state.last and state.last.reason else "no reason was kept"
+        return Stop(f"{_failed_text(state)}{', the last one' if state.failures > 1 else ''}: {said}", failed=True)
     if used := used_up(state, settings.budget):
         return Stop(used)
     if state.paused:

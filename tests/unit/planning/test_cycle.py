@@ -13,7 +13,8 @@ import pytest
 from glaucoma.datasets.manifest import write_manifest
 from glaucoma.errors import DatasetError, IntegrityError, UnknownModelError, WeightsUnavailableError
 from glaucoma.planning.cycle import PLAN_NAME, CyclePlan, OpenCycle, open_cycle, possible_tasks, require_known_models
-from glaucoma.planning.settings import PlanSettings, RuleBrokenError
+from glaucoma.planning.cycle_found import preview
+from glaucoma.planning.settings import PlanSettings, RuleBrokenError, Rules
 from glaucoma.records.ledger import Ledger, LedgerExperiment
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.schema import Column, Label, Split, StructureState, Task
@@ -173,6 +174,33 @@ def test_a_failed_cycle_with_an_experiment_that_something_outside_interrupted_go
     again = start(ledger, workspace, prepared)
     assert again.resumed
     assert again.plan == first.plan
+
+
+def test_a_cycle_whose_plan_was_refused_is_planned_anew_and_one_that_nobody_answered_is_taken_up(
+    workspace: Workspace, prepared: Path
+) -> None:
+    ledger = Ledger(workspace.ledger_url)
+    first = start(ledger, workspace, prepared)
+    ledger.end_cycle(first.plan.cycle_id, CycleStatus.CANCELLED, at=datetime.now(UTC), reason="nobody answered")
+    assert start(ledger, workspace, prepared).plan == first.plan
+    ended(ledger, first, Standing.REFUSED)
+    ledger.end_cycle(first.plan.cycle_id, CycleStatus.CANCELLED, at=datetime.now(UTC), reason="refused")
+    assert preview_ids(workspace, prepared) == ids(second := start(ledger, workspace, prepared))
+    assert not set(ids(first)) & set(ids(second))
+    assert preview_ids(workspace, prepared) == ids(second), "it is now the one to take up"
+
+
+def preview_ids(workspace: Workspace, prepared: Path) -> list[str]:
+    found = preview(
+        workspace,
+        "eyes",
+        prepared,
+        CONFIG,
+        PlanSettings.for_preset("smoke"),
+        TrainSettings.for_preset("smoke"),
+        Rules(),
+    )
+    return [proposal.experiment_id for proposal in found.plan.proposals]
 
 
 def test_after_a_completed_cycle_the_next_start_is_a_new_one_with_new_proposals(
