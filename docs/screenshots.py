@@ -27,7 +27,7 @@ WIDTH_PX, HEIGHT_PX = 1280, 900
 TIMEOUT_S = 60.0
 FORM_OF = "research-cycle"
 PAGES = {
-    "runs": ("/runs", "Runs"),
+    "runs": ("/runs", "Items per page"),
     "deployments": ("/deployments", FORM_OF),
     "form": ("/deployments/deployment/{form}/run", "preset"),
     "work-pools": ("/work-pools", "arc-gpu"),
