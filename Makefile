@@ -70,6 +70,9 @@ doctor: $(READY) ## Look at all that an installation needs, and say what to do a
 fuzz: $(READY) ## Attack the readers of archives and images with 120,000 hostile ones (about 5 minutes on two cores)
 	$(BIN)/python -m tests.fuzz --archives 60000 --images 60000
 
+screenshots: $(READY) ## Take pictures of Prefect's pages for docs/ (after `make up`; with Debian's chromium, chromium-driver)
+	$(BIN)/python docs/screenshots.py docs/images
+
 compare: $(READY) ## Show the runs that were tracked with MLflow, at http://127.0.0.1:5000
 	@test -f $(WORKSPACE)/tracking/mlflow.db || \
 	  { echo "No run was tracked with MLflow in $(WORKSPACE): see docs/how-to/compare-runs-in-a-page.md" >&2; exit 2; }

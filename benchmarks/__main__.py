@@ -42,6 +42,9 @@ BENCHMARKS = {
     "grad-cam": "maps:benchmark",
     "bootstrap": "intervals:benchmark",
     "prefect": "orchestration:benchmark",
+    "prefect-cycle": "prefect_cycle:benchmark",
+    "prefect-server": "prefect_server:benchmark",
+    "prefect-start": "prefect_start:benchmark",
 }
 """Name to module and function; each is imported when its turn comes."""
 

@@ -91,7 +91,7 @@ def test_a_network_that_holds_two_images_at_once_is_trained_by_the_real_loop_two
             """
         )
     )
-    experiment = train(make_spec(model="hungry", batch_size=8, epochs=1), workspace, execution)
+    experiment = train(make_spec(model="hungry", batch_size=4, epochs=1), workspace, execution)
     assert is_complete(experiment)
     assert experiment.metadata.micro_batch_size == 2
 

@@ -140,6 +140,7 @@ import ctypes, gc, json, sys
 import torch
 from pathlib import Path
 from glaucoma.training.build import build_model
+from glaucoma.training.compiler import spare_compiler
 from glaucoma.training.limits import require_fits
 from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.spec import ExperimentSpec
@@ -159,6 +160,7 @@ def train(spec, images):
         optimizer.step()
         del logits, loss
 
+spare_compiler()
 torch.set_num_threads(1)
 found = {}
 for text in json.loads(sys.argv[1]):
