@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -10,6 +9,7 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
+from deployments.gpus import load_policy
 from flows.queues import ALL, ANY, queue_names
 from glaucoma.errors import SettingsError, problems
 
@@ -173,10 +173,7 @@ def declared_deployments() -> list[str]:
 
 def experiment_gpus() -> tuple[int, ...]:
     """The numbers of the GPUs that the policy gives to experiments."""
-    path = Path(os.environ.get("ARC_GPU_POLICY") or PROJECT / "deployments" / "gpus.yaml")
-    if not path.is_file():
-        return (0, 1)
-    return tuple(yaml.safe_load(path.read_text(encoding="utf-8"))["experiment"])
+    return load_policy().experiment
 
 
 def _read(name: str, form: TypeAdapter[T]) -> T:

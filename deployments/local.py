@@ -48,7 +48,7 @@ from glaucoma.machine.drained import this_host
 from glaucoma.provenance import write_bytes
 from glaucoma.workspace import Workspace
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 300.0
 _CANCEL_TIMEOUT_S = 60.0
 _GRACE_S = 20.0
 _PAUSED = "paused-pools"
@@ -86,9 +86,7 @@ def up(workspace: Workspace) -> None:
             remedy="stop it, choose another port with PREFECT_SERVER_API_PORT, "
             "or use it: PREFECT_API_URL=... python -m deployments.apply",
         )
-    server.start(
-        [sys.executable, "-m", "deployments.server"], {**variables, **server_environment(workspace)}, PROJECT
-    )
+    server.start([sys.executable, "-m", "deployments.server"], {**variables, **server_environment(workspace)}, PROJECT)
     server.wait_until(_answers, _START_TIMEOUT_S, "ready")
     _say(f"server: {api_url()}")
     _say(activate_profile(workspace))

@@ -12,8 +12,8 @@ from flows.results import Result
 from glaucoma.errors import shown_bytes
 from glaucoma.planning.archive import Archived, ArchivedMany
 from glaucoma.planning.deleting import Deletion
-from glaucoma.planning.removal import Done, Removal
 from glaucoma.planning.overview import ExperimentInfo, ExperimentLine
+from glaucoma.planning.removal import Done, Removal
 from glaucoma.planning.rollback import RolledBack
 from glaucoma.planning.snapshot import Snapshot
 from glaucoma.records.words import Standing
