@@ -11,7 +11,6 @@ worker of its name left alive keeps its place until its process ends. `deploymen
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -27,8 +26,9 @@ from prefect.logging import get_logger
 from prefect.workers.process import ProcessWorker
 
 from deployments.earlier import EarlierRuns
-from deployments.leftovers import close_lost_runs, process_groups, requeue_unclaimed, run_processes
-from deployments.worker import SAVE_S, follow
+from deployments.ending import Ending
+from deployments.leftovers import close_lost_runs, requeue_unclaimed, run_processes
+from deployments.worker import follow
 from deployments.worker_lock import Held, hold, lock_of
 from glaucoma.machine.drained import is_drained
 from glaucoma.workspace import Workspace
@@ -242,7 +242,7 @@ async def _watch(
     scope: anyio.CancelScope,
 ) -> None:
     """Ends `scope` when the worker was asked to end and nothing of it runs; meanwhile keeps the books."""
-    ending = _Ending(options.name)
+    ending = Ending(options.name)
     until, tidy_at = None, time.monotonic()
     while True:
         asking = await asked.wait(_LOOK_EVERY_S)
@@ -266,26 +266,6 @@ async def _watch(
         if asked.now:
             ending.go_on()
         await anyio.sleep(_LOOK_WHILE_ENDING_S)
-
-
-class _Ending:
-    """Ends the runs of a worker: each process group is asked, and killed when it does not follow."""
-
-    def __init__(self, worker: str) -> None:
-        self._worker = worker
-        self._kill_at: dict[int, float] = {}
-
-    def go_on(self) -> None:
-        """Asks those that were not asked yet, and kills those whose time is over."""
-        for group in process_groups(run_processes(self._worker)):
-            first = group not in self._kill_at
-            kill_at = self._kill_at.setdefault(group, time.monotonic() + SAVE_S)
-            if first or time.monotonic() > kill_at:
-                number = signal.SIGTERM if first else signal.SIGKILL
-                try:
-                    os.killpg(group, number)
-                except ProcessLookupError:
-                    continue  # it has ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
