@@ -212,7 +212,7 @@ def test_every_line_of_the_page_works_and_both_columns_ask_for_the_same(
         round_ = [row for row in rows if LATER.get(row.name, 1) == number]
         if any(row.name == "cancel" for row in round_):
             submit("train", {"name": "eyes", "preset": "smoke", "train": long})
-            training = wait_for(is_under_way, 180, "a training to cancel")
+            training = wait_for(is_under_way, 600, "a training to cancel")
             variables["cancel"] = {**variables[""], "EXPERIMENT": training.experiment_id}
         said = shell.run(((row.name, row.prefect, of(row)) for row in round_), tmp_path / f"prefect-{number}")
         started = {row.name: re.findall(r"UUID: ([0-9a-f-]{36})", said[row.name])[0] for row in round_ if row.is_run}
