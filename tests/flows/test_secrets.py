@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.server
+import logging
 import os
 import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import get_client
@@ -51,7 +54,7 @@ SECRETS = {
 }
 KEY, PREPARED_KEY = "0123456789abcdef", "aaaabbbbccccdddd"
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # apprise, as it is imported
 ]
 
@@ -75,6 +78,7 @@ def test_no_secret_is_anywhere_but_in_its_block(ran: Ran, watched: Path) -> None
     places |= {str(p): p.read_bytes() for p in written}
     places |= {str(p): p.read_bytes() for p in database().parent.glob(f"{database().name}*")}
     assert len(places) > 30
+    assert "Trained cls-" in ran.said, "what was logged is looked at"
     for where, content in places.items():
         for name, secret in SECRETS.items():
             assert not any(form in content for form in forms(secret)), f"the secret {name} is in {where}"
@@ -219,7 +223,12 @@ def elsewhere(experiment: str, other: Workspace) -> None:
     """On a machine that shares the server and the remote, and no disk."""
     where = ["--experiment", experiment, "--preset", "smoke", "--workspace", str(other.root)]
     assert main(evaluate, EvaluateConfig, arguments=[*where, "--evaluate.replicates", "100"]) == DONE
-    assert prepared_folder(other, "eyes", PREPARED_KEY).is_dir()
+
+    @flow(name="bring")
+    def bring() -> bool:
+        return prepared_folder(other, "eyes", PREPARED_KEY).is_dir()
+
+    assert bring()
 
 
 def notify() -> None:
@@ -260,13 +269,18 @@ def everything_is_at_the_server() -> None:
 def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
     """All that this process and its children write, from now on; pytest's own fixture lasts for one test only."""
     path = tmp_path_factory.mktemp("said") / "output"
-    with path.open("wb") as target:
+    with path.open("a", encoding="utf-8", buffering=1) as target, pytest.MonkeyPatch.context() as patch:
         before = os.dup(1), os.dup(2)
         for number in (1, 2):
             os.dup2(target.fileno(), number)
+        patch.setattr(sys, "stdout", target)
+        patch.setattr(sys, "stderr", target)
+        logged = logging.StreamHandler(target)
+        logging.getLogger().addHandler(logged)
         try:
             yield lambda: path.read_text(errors="replace")
         finally:
+            logging.getLogger().removeHandler(logged)
             for number, old in zip((1, 2), before, strict=True):
                 os.dup2(old, number)
                 os.close(old)
