@@ -143,7 +143,7 @@ async def _deployed() -> str:
             flow_id=await client.create_flow(first_step),
             name="first-step",
             work_pool_name=_POOL,
-            path=str(_PROJECT),
+            pull_steps=[],  # the code lies where the worker stands, as with ARC's own deployments
             entrypoint="benchmarks.prefect_flows.first_step",
         )
     return str(made)

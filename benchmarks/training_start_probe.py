@@ -29,6 +29,9 @@ def main() -> None:
     import torch
 
     _mark("torch")
+    from glaucoma.training.compiler import spare_compiler
+
+    spare_compiler()
     from glaucoma.training.engine import Engine, find_place
     from glaucoma.training.experiment import create_experiment
     from glaucoma.training.loop import Trainer
