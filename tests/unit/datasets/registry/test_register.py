@@ -29,7 +29,7 @@ KEY, PREPARED_KEY = "0123456789abcdef", "aaaabbbbccccdddd"
 
 
 def remote_objects(workspace: Workspace) -> list[Path]:
-    return sorted(p for p in (workspace.root / "dvc-remote").rglob("*") if p.is_file() and p.suffix != ".dir")
+    return sorted(p for p in (workspace.root / "dvc-remote" / "files").rglob("*") if p.is_file() and p.suffix != ".dir")
 
 
 def test_a_registered_version_is_in_the_registry_the_remote_and_the_sums(

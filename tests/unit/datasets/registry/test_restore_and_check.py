@@ -24,7 +24,7 @@ KEY, PREPARED_KEY = "0123456789abcdef", "aaaabbbbccccdddd"
 
 
 def remote_objects(workspace: Workspace) -> list[Path]:
-    return sorted(p for p in (workspace.root / "dvc-remote").rglob("*") if p.is_file() and p.suffix != ".dir")
+    return sorted(p for p in (workspace.root / "dvc-remote" / "files").rglob("*") if p.is_file() and p.suffix != ".dir")
 
 
 def test_one_flipped_bit_a_lost_and_a_new_file_are_named(
