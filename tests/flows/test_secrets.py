@@ -187,7 +187,8 @@ def plant(s3_url: str, wandb_url: str, hook_url: str) -> None:
     secrets = SecretDict({"token": SECRETS["hook"]})
     url = f"{hook_url}/{{{{token}}}}"
     save(CustomWebhookNotificationBlock(name="arc", url=url, method="POST", secrets=secrets), "arc-notify")
-    save(SlackWebhook(url=SecretStr(f"{hook_url}/{SECRETS['slack']}")), "arc-notify-slack")
+    said = hook_url.replace("http://", "json://")  # apprise's name for a plain webhook
+    save(SlackWebhook(url=SecretStr(f"{said}/{SECRETS['slack']}")), "arc-notify-slack")
 
 
 def save(block: Block, name: str) -> None:
