@@ -11,7 +11,6 @@ from typing import Any
 
 from glaucoma.datasets.manifest import MANIFEST_NAME, read_manifest
 from glaucoma.errors import NotFoundError
-from glaucoma.explanation.explain import read_explanation
 from glaucoma.planning.compare import compare
 from glaucoma.planning.cycle import CyclePlan, possible_tasks
 from glaucoma.planning.lessons import lessons, vetoes
@@ -165,6 +164,8 @@ def experiment_facts(entry: LedgerExperiment, workspace: Workspace) -> Experimen
         },
         "duration_s": entry.duration_s,
     }
+    from glaucoma.explanation.explain import read_explanation  # brings torch
+
     try:
         experiment = open_experiment(entry.experiment_id, workspace)
     except NotFoundError:

@@ -28,6 +28,8 @@ CALLS = {
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp", "runpy"}
 SAFE_LOADERS = {"_PlainLoader": "glaucoma.datasets.pair_judgements", "_LOADER": "glaucoma.datasets.registry"}
 IMPORTERS = {
+    "deployments/deploy.py": "the entry points of prefect.yaml, a file of the project",
+    "glaucoma/training/compiler.py": "a constant",
     "glaucoma/models/registry.py": "the names stand in its own table",
     "glaucoma/training/deepspeed_engine.py": "a constant",
 }
