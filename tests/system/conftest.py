@@ -57,6 +57,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "ARC_WORKSPACE": str(folder / "workspace"),
+        "ARC_ALLOWED_ROOTS": str(folder.parent),  # the archives of the tests lie beside it
     }
 
 
