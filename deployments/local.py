@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 import urllib.error
@@ -46,6 +47,7 @@ from flows.quiet import QUIET
 from glaucoma.errors import ArcError
 from glaucoma.machine.drained import this_host
 from glaucoma.provenance import write_bytes
+from glaucoma.roots import ROOTS
 from glaucoma.workspace import Workspace
 
 _START_TIMEOUT_S = 300.0
@@ -101,7 +103,10 @@ def up(workspace: Workspace) -> None:
     _say(f"\nPrefect's pages: http://{host}:{port}")
     _say(f"                 name and password, as one: {USER}:<the content of {password_file(workspace)}>")
     _say("In a shell:      prefect deployment run research-cycle/research-cycle --watch \\")
-    _say('                   --param config=\'{"name": "mine", "preset": "smoke", "archive": "/path/to/mine.zip"}\'')
+    incoming = workspace.root / "incoming" / "mine.zip"
+    _say(f'                   --param config=\'{{"name": "mine", "preset": "smoke", "archive": "{incoming}"}}\'')
+    roots = os.environ.get(ROOTS)
+    _say(f"Workers read the workspace{f' and {roots}' if roots else f'; other folders: {ROOTS}=/data/photos make up'}")
 
 
 def down(workspace: Workspace) -> None:
