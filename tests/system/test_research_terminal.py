@@ -20,8 +20,8 @@ def command(archive: Path) -> list[str]:
     options = (
         "--name night --budget.cycles 1 --json --cycle.name eyes --preset smoke --cycle.train.classifier small_cnn"
     )
-    options += " --cycle.train.input-px 32 --cycle.train.epochs 60 --cycle.train.batch-size 8"
-    options += " --cycle.train.execution.device cpu --cycle.preprocess.image-size-px 64"
+    options += " --cycle.train.input-px 32 --cycle.train.epochs 500 --cycle.train.patience 500"
+    options += " --cycle.train.batch-size 8 --cycle.train.execution.device cpu --cycle.preprocess.image-size-px 64"
     options += " --cycle.evaluate.replicates 100 --cycle.explain.max-images 4 --cycle.explain.overlays 2"
     return [sys.executable, "-m", "flows.research", *options.split(), "--cycle.archive", str(archive)]
 

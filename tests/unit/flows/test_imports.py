@@ -9,17 +9,7 @@ import pytest
 
 LIGHT = ("train", "resume", "evaluate", "housekeeping", "datasets", "dataset_info", "queues", "hooks")
 HEAVY = ("torch", "pandas", "matplotlib", "great_expectations", "dvc", "sklearn", "scipy", "lightning", "wandb")
-WAITING = (
-    "research_cycle",
-    "research",
-    "planned_experiment",
-    "schedule",
-    "queue",
-    "steer",
-    "watch",
-    "recover",
-    "status",
-)
+WAITING = ("research_cycle", "research", "planned_experiment", "schedule", "queue", "steer", "watch", "recover")
 
 
 @pytest.mark.parametrize(("flows", "heavy"), [(LIGHT, HEAVY), (WAITING, ("torch", "matplotlib", "wandb"))])
