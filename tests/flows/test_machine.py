@@ -21,7 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelled, Crashed, Running
 
 from flows.cli import DONE, main
@@ -67,7 +67,10 @@ def deployments() -> dict[str, UUID]:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         for name in ("p00-any", "p05-any", "p00-gpu61", "p05-gpu61", "p05-gpu62"):
-            client.create_work_queue(name=name, work_pool_name=POOL)
+            try:
+                client.read_work_queue_by_name(name, POOL)
+            except ObjectNotFound:
+                client.create_work_queue(name=name, work_pool_name=POOL)
         for name in ("train", "resume", "research-cycle", "validate"):
             flow_id = client.create_flow_from_name(name)
             found[name] = client.create_deployment(
@@ -329,7 +332,8 @@ def test_watch_tells_a_change_once_and_does_nothing_beside_another(
     assert len(first.changes) == 1
     assert "the limit is 1e+09 GB" in first.changes[0]
     assert watch(of(workspace, WatchConfig, watch=full)).changes == []
-    assert watch(of(workspace, WatchConfig, watch=ONCE)).changes != []
+    plenty = {**ONCE, "thresholds": {"disk_low_gb": 1e-6, "disk_enough_gb": 2e-6}}
+    assert watch(of(workspace, WatchConfig, watch=plenty)).changes != []
     assert [event for event, _ in told] == ["arc.disk.low", "arc.disk.enough"]
     assert told[0][1]["prefect.resource.id"] == f"arc.host.{this_host()}"
     with only_watch(workspace):
