@@ -146,8 +146,9 @@ def _show_plot(store: Any, reading: Reading, settings: WatchSettings) -> None:
     gpus = {gpu: store.gpu_rows(gpu, since) for gpu in store.gpus(since)}
     uri = png_uri(machine_png(reading.host, gpus, store.host_rows(since)))
     description = f"**{reading.host}**: the last {settings.plot.hours:g} hours until {reading.at:%Y-%m-%d %H:%M} UTC"
-    if not _replaced(key, uri, description):
-        create_image_artifact(image_url=uri, key=key, description=description)
+    with shown_if_possible():
+        if not _replaced(key, uri, description):
+            create_image_artifact(image_url=uri, key=key, description=description)
     store.put_states({**states, drawn: now})
 
 
