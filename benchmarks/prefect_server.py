@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 from benchmarks.harness import Candidate, Comparison
 from benchmarks.place import Place
@@ -155,7 +156,7 @@ async def _submit_s(deployment: str) -> float:
     async with get_client() as client:
         start = time.perf_counter()
         for _ in range(_SUBMISSIONS):
-            await client.create_flow_run_from_deployment(deployment, parameters={"file": os.devnull})
+            await client.create_flow_run_from_deployment(UUID(deployment), parameters={"file": os.devnull})
         return (time.perf_counter() - start) / _SUBMISSIONS
 
 
@@ -186,7 +187,7 @@ async def _two(deployment: str, marks: Path) -> None:
 
     async with get_client() as client:
         for _ in range(2):
-            await client.create_flow_run_from_deployment(deployment, parameters={"file": str(marks)})
+            await client.create_flow_run_from_deployment(UUID(deployment), parameters={"file": str(marks)})
 
 
 def _importing() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.harness import Candidate, Comparison
 from benchmarks.place import Place
@@ -19,11 +20,11 @@ _FLOWS = ("flows.datasets", "flows.train", "flows.intake", "flows.research_cycle
 
 def benchmark(place: Place) -> Iterator[Comparison]:
     """In seconds of the processor's time, of new processes that import and end; their code is compiled already."""
-    worker, engine = (Candidate(name, lambda modules=modules: _importing(modules)) for name, modules in _FLOORS.items())
+    worker, engine = (Candidate(name, partial(_importing, modules)) for name, modules in _FLOORS.items())
     bare = Candidate("a bare interpreter", lambda: _importing("sys"))
     yield Comparison("Prefect: a worker's start", worker, (bare,), "imports, processor's time", rounds=3)
     for name in _FLOWS:
-        ours = Candidate(name, lambda name=name: _importing(f"prefect.flow_engine, {name}"))
+        ours = Candidate(name, partial(_importing, f"prefect.flow_engine, {name}"))
         yield Comparison("Prefect: a flow's start", ours, (engine,), "imports, processor's time", rounds=3)
 
 
