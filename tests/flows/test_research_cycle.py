@@ -225,6 +225,7 @@ def test_a_training_by_hand_that_fails_is_in_the_ledger(
 
 
 @pytest.mark.real
+@pytest.mark.timeout(900)
 def test_the_cycle_on_real_photographs_ends_with_an_honest_auc_and_says_why_there_is_no_dri(
     real_data: Path, tmp_path: Path
 ) -> None:
@@ -234,7 +235,13 @@ def test_the_cycle_on_real_photographs_ends_with_an_honest_auc_and_says_why_ther
         for path in sorted(source.rglob("*.*")):
             made.write(path, path.relative_to(source))
     smoke = ResearchCycleConfig.model_validate(
-        {"archive": archive, "name": "acrima", "preset": "smoke", "workspace": tmp_path / "workspace"}
+        {
+            "archive": archive,
+            "name": "acrima",
+            "preset": "smoke",
+            "workspace": tmp_path / "workspace",
+            "train": {"epochs": 4},
+        }
     )
     record = research_cycle(smoke).record
     assert record.dataset.layout == "acrima"

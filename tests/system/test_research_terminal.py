@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(3000)]
 
 
 def command(archive: Path) -> list[str]:
