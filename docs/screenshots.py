@@ -22,13 +22,14 @@ from typing import Any
 
 import httpx
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+from pydantic import SecretStr
 
 WIDTH_PX, HEIGHT_PX = 1280, 900
 TIMEOUT_S = 60.0
 FORM_OF = "research-cycle"
 PAGES = {
     "runs": ("/runs", "Items per page"),
-    "deployments": ("/deployments", FORM_OF),
+    "deployments": ("/deployments", "archive-cycle"),  # the first page of many
     "form": ("/deployments/deployment/{form}/run", "preset"),
     "work-pools": ("/work-pools", "arc-gpu"),
     "artifacts": ("/artifacts", "Artifacts"),
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _auth() -> str:
     """`user:password` of the server; empty where it asks for none."""
     held = PREFECT_API_AUTH_STRING.value()
-    return held.get_secret_value() if held is not None else ""
+    return held.get_secret_value() if isinstance(held, SecretStr) else str(held or "")
 
 
 def _deployment(url: str, auth: str) -> str:
