@@ -119,15 +119,17 @@ def check_declared(changes: list[Change]) -> Finding:
 
 
 async def check_workers(client: PrefectClient) -> Finding:
-    """For each pool a worker that is online, and a pool that is not paused."""
+    """For each pool a worker that is online, and neither the pool nor one of its queues paused."""
     there = {pool.name: pool for pool in await client.read_work_pools(limit=200)}
-    missing, paused, online = [], [], []
+    missing, paused, held, online = [], [], [], []
     for name in declared_pools():
         if name not in there:
             missing.append(name)
             continue
         if there[name].is_paused:
             paused.append(name)
+        queues = await client.read_work_queues(work_pool_name=name, limit=200)
+        held += [f"{name}/{queue.name}" for queue in queues if queue.is_paused]
         workers = await client.read_workers_for_work_pool(name)
         number = sum(worker.status is not None and worker.status.value == "ONLINE" for worker in workers)
         online.append(f"{name} {number}")
@@ -137,6 +139,10 @@ async def check_workers(client: PrefectClient) -> Finding:
         return fault("workers", f"no worker is online for {', '.join(missing)}", f"{_UP}, or start its service")
     if paused:
         return warning("workers", f"paused: {', '.join(paused)}", f"prefect work-pool resume {paused[0]}")
+    if held:
+        pool, _, queue = held[0].partition("/")
+        remedy = f"prefect work-queue resume {queue} --pool {pool}; a nearly full disk pauses queues too"
+        return warning("workers", f"paused: {', '.join(held)}", remedy)
     return ok("workers", ", ".join(online))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL
@@ -50,3 +51,20 @@ async def with_one_worker(client: PrefectClient) -> None:
         if name not in there:
             await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
     await client.send_worker_heartbeat("arc-control", "worker", heartbeat_interval_seconds=600)
+
+
+def test_a_queue_that_is_paused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "declared_pools", lambda: {"held-back": declared_pools()["arc-cpu"]})
+
+    async def ask() -> Finding:
+        async with get_client() as client:
+            await client.create_work_pool(WorkPoolCreate(name="held-back", type="process"))
+            await client.send_worker_heartbeat("held-back", "worker", heartbeat_interval_seconds=600)
+            queue = await client.create_work_queue(name="cycles", work_pool_name="held-back")
+            await client.update_work_queue(queue.id, is_paused=True)
+            return await server.check_workers(client)
+
+    found = asyncio.run(ask())
+    assert found.level is Level.WARNING
+    assert found.found == "paused: held-back/cycles"
+    assert "prefect work-queue resume cycles --pool held-back" in found.remedy
