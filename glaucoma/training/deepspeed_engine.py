@@ -74,6 +74,9 @@ class DeepSpeedEngine(FabricEngine):
         self._sharded.set_gradient_accumulation_boundary(not enabled)
         return contextlib.nullcontext()
 
+    def forget(self) -> None:
+        """Nothing: DeepSpeed's step forgets them."""
+
     def backward(self, loss: torch.Tensor) -> None:
         if (scaler := self.scaler_state()) is not None:
             self._zero.override_loss_scale(scaler["scale"])

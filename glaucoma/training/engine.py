@@ -142,16 +142,23 @@ class Engine:
         """Within it, where enabled, gradients are added up here and not yet shared: all micro batches but the last."""
         return contextlib.nullcontext()
 
+    def forget(self) -> None:
+        """Forgets the last step's gradients: after a step's first forward pass, before its first backward pass.
+
+        Forgotten right after the update, their memory goes back to the system, and the next passes fetch it again page
+        by page: on the CPU an eighth of a small network's step.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+
     def backward(self, loss: torch.Tensor) -> None:
         """Adds the loss's gradients to those that are there."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def update(self, clip_norm: float | None) -> None:
-        """Shortens the gradient to `clip_norm`, changes the weights by it, and forgets it."""
+        """Shortens the gradient to `clip_norm`, and changes the weights by it."""
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, clip_norm)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
 
     def scaler_state(self) -> dict[str, Any] | None:
         """The state of fp16's loss scaling; None without it."""

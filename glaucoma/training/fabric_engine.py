@@ -71,6 +71,9 @@ class FabricEngine(Engine):
     def alone(self, enabled: bool) -> AbstractContextManager[Any]:
         return self._fabric.no_backward_sync(self._wrapped, enabled=enabled)
 
+    def forget(self) -> None:
+        self._wrapped_optimizer.zero_grad(set_to_none=True)
+
     def backward(self, loss: torch.Tensor) -> None:
         self._fabric.backward(loss)
 
@@ -81,7 +84,6 @@ class FabricEngine(Engine):
                 self._wrapped, self._wrapped_optimizer, max_norm=clip_norm, error_if_nonfinite=False
             )
         self._wrapped_optimizer.step()
-        self._wrapped_optimizer.zero_grad(set_to_none=True)
 
     def scaler_state(self) -> dict[str, Any] | None:
         return self._fabric.strategy.precision.state_dict() or None

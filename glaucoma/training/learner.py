@@ -92,6 +92,8 @@ class Learner:
             share = len(part.indices) * place.world / batch.n_step  # processes are averaged, micro batches added up
             with engine.alone(number < len(parts)):
                 loss = self._loss(engine.forward(*model_inputs(part)).float(), part.targets)
+                if number == 1:
+                    engine.forget()
                 engine.backward(loss if share == 1 else loss * share)
             self.loss_sum += loss.detach().double() * len(part.indices)
         self.images_seen += len(batch.indices)

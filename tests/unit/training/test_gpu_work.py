@@ -95,14 +95,14 @@ def test_the_processes_of_a_run_are_found_and_ended_with_those_that_do_not_liste
     run_id = f"made-up-{os.getpid()}"
     deaf = (
         "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-        "print(child.pid, flush=True); child.wait()"
+        "child = subprocess.Popen([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); "
+        "time.sleep(600)']); child.wait()"
     )
     started = subprocess.Popen(
         [sys.executable, "-c", deaf], env={**os.environ, RUN_ID: run_id}, stdout=subprocess.PIPE, text=True
     )
     assert started.stdout is not None
-    child = int(started.stdout.readline())
+    child = int(started.stdout.readline())  # told by itself: in the moment of its exec a process shows no environment
     there = {one.pid for one in run_processes() if one.run_id == run_id}
     assert there == {started.pid, child}
     assert end_run_processes(run_id, grace_s=0.0) == []

@@ -64,6 +64,19 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(make_spec, size
     assert float(one.loss_sum) / one.images_seen == pytest.approx(float(expected_loss), rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [None, 3])
+def test_a_steps_gradient_holds_nothing_of_the_step_before(make_spec, size):
+    one, engine = learner(make_spec())
+    one.step(batch(7), 0, size)
+    copied = network()
+    copied.load_state_dict(one.model.state_dict())
+    second = batch(7, seed=1)
+    one.step(second, 1, size)
+    binary_cross_entropy_with_logits(copied(second.inputs), second.targets).backward()
+    for found, expected in zip(engine.gradients, copied.parameters(), strict=True):
+        torch.testing.assert_close(found, expected.grad, rtol=1e-5, atol=1e-7)
+
+
 def test_unequal_shares_of_two_processes_average_to_the_gradient_of_the_whole_step(make_spec):
     whole = batch(7)
     found = []
@@ -75,7 +88,7 @@ def test_unequal_shares_of_two_processes_average_to_the_gradient_of_the_whole_st
         torch.testing.assert_close((first + second) / 2, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_gradient_longer_than_clip_norm_is_shortened_and_none_leaves_it():
+def test_a_gradient_longer_than_clip_norm_is_shortened_and_none_leaves_it_and_forgotten_when_told():
     for clip_norm, expected in ((0.5, 0.5), (None, 5.0), (50.0, 5.0)):
         model = nn.Linear(2, 1, bias=False)
         before = model.weight.detach().clone()
@@ -84,6 +97,7 @@ def test_a_gradient_longer_than_clip_norm_is_shortened_and_none_leaves_it():
         model.weight.grad = torch.tensor([[3.0, 4.0]])
         engine.update(clip_norm)
         assert float((model.weight.detach() - before).norm()) == pytest.approx(expected, rel=1e-4)
+        engine.forget()
         assert model.weight.grad is None
 
 
