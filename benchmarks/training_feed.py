@@ -79,12 +79,13 @@ class _Waited:
 
     def __init__(self, feed: Feed, waits: list[float]) -> None:
         self._feed, self._waits = feed, waits
-        self.batches_per_epoch = feed.batches_per_epoch
-        self.wait_share, self.close = feed.wait_share, feed.close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feed, name)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         batches = self._feed.epoch(epoch, first_batch)
-        for _ in range(first_batch, self.batches_per_epoch):
+        for _ in range(first_batch, self._feed.batches_per_epoch):
             began = time.perf_counter()
             batch = next(batches)
             self._waits.append(time.perf_counter() - began)

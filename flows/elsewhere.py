@@ -7,9 +7,16 @@ it only what this workspace has registered itself is looked for, and nothing is 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+
+from prefect.logging import get_run_logger
 
 from blocks.dvc_remote import remote_in_block
 from glaucoma.datasets.fetching import registered_prepared
+from glaucoma.errors import NotFoundError
+from glaucoma.planning.batch import is_done
+from glaucoma.records.ledger import Ledger
+from glaucoma.records.words import Standing
 from glaucoma.training.experiment import Experiment, Status, is_there, open_experiment
 from glaucoma.workspace import Workspace
 from tasks import elsewhere as stage
@@ -46,6 +53,23 @@ def experiment_here(name: str, workspace: Workspace) -> Experiment:
     spec = experiment.spec
     bring_prepared(workspace, spec.dataset, spec.prepared_key)
     return experiment
+
+
+def bring_completed(names: Iterable[str], workspace: Workspace) -> None:
+    """Fetches those of the experiments that another machine has completed, as the ledger says, and that are not here.
+
+    One that was not sent (its machine named no remote) stays away, with a warning; what needs its files says so then.
+    """
+    block = os.environ.get(REMOTE_BLOCK)
+    if not block:
+        return
+    remote, ledger = remote_in_block(block), Ledger(workspace.ledger_url)
+    for name in names:
+        if ledger.experiment(name).status is Standing.COMPLETED and not is_done(name, workspace):
+            try:
+                stage.fetch_experiment(name, workspace, remote)
+            except NotFoundError as error:
+                get_run_logger().warning("%s was completed on another machine and cannot be had here: %s", name, error)
 
 
 def send(experiment: Experiment, workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs_queue import PlannedExperimentConfig
+from flows.elsewhere import bring_prepared
 from flows.experiment import remembered_experiment
 from flows.hooks import ENDED
 from flows.resolve import account_of, workspace_of
@@ -19,9 +20,10 @@ from glaucoma.planning.cycle import planned
 def planned_experiment(config: PlannedExperimentConfig) -> ExperimentResult:
     """Train, evaluate on validation and explain one experiment of a cycle's plan; only the plan says what it is."""
     workspace = workspace_of(config)
-    proposal = planned(workspace, config.cycle, config.experiment)
+    spec = planned(workspace, config.cycle, config.experiment)
     account_of(config.execution.tracking)  # a block that is missing is no experiment's failure
-    return remembered_experiment(proposal.spec, workspace, config.execution, config.evaluate, config.explain)
+    bring_prepared(workspace, spec.dataset, spec.prepared_key)
+    return remembered_experiment(spec, workspace, config.execution, config.evaluate, config.explain)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from flows.cli import main
 from flows.configs import ResearchCycleConfig
 from flows.configs_queue import PlannedExperimentConfig
+from flows.elsewhere import bring_completed
 from flows.experiment import run_experiment
 from flows.hooks import WAITED
 from flows.intake import intake
@@ -112,6 +113,8 @@ def run_on_workers(
     """
     require_fitting(config.queue, config.train.execution)
     wanted = [planned_run(proposal, plan, config) for proposal in proposals]
+    names = [one.name for one in wanted]
+    bring_completed(names, workspace)
     there = partial(is_done, workspace=workspace)
     with cancelled_together():
         runs: list[Submitted] = submit(PLANNED, wanted, there, awaited=True)
@@ -119,10 +122,11 @@ def run_on_workers(
     for proposal, end in zip(proposals, ends, strict=True):
         if not end.completed:
             remember_lost(proposal.spec, workspace, end.reason, cancelled=end.cancelled)
+    bring_completed(names, workspace)
 
 
 def planned_run(proposal: Proposal, plan: CyclePlan, config: ResearchCycleConfig) -> Wanted:
-    """The run of one proposal; what is trained it reads from the plan itself."""
+    """The run of one proposal; what is trained it reads from the plan, or the ledger, itself."""
     run = PlannedExperimentConfig(
         preset=config.preset,
         workspace=config.workspace,

@@ -24,7 +24,7 @@ from glaucoma.settings import TRUSTED
 from glaucoma.training.build import build_model
 from glaucoma.training.experiment import is_there
 from glaucoma.training.settings import TrainSettings
-from glaucoma.training.spec import spec_from
+from glaucoma.training.spec import ExperimentSpec, spec_from
 from glaucoma.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -225,21 +225,39 @@ def read_plan(path: Path) -> CyclePlan:
         ) from error
 
 
-def planned(workspace: Workspace, cycle_id: str, experiment_id: str) -> Proposal:
-    """The proposal for that experiment in the cycle's plan; `NotFoundError` where there is no such plan or proposal."""
+def planned(workspace: Workspace, cycle_id: str, experiment_id: str) -> ExperimentSpec:
+    """What the cycle's plan says of that experiment; where the plan is on another machine, what the ledger says.
+
+    Raises:
+        NotFoundError: Neither knows it.
+        IntegrityError: The plan, or what the ledger keeps, is not valid.
+    """
     path = workspace.cycles / cycle_id / PLAN_NAME
-    if not path.is_file():
-        raise NotFoundError(
-            f"No plan of a cycle {cycle_id} in {workspace.cycles}",
-            consequence="Nothing was trained",
-            remedy="check the cycle's id, and that this run sees the workspace of the cycle",
-        )
-    proposals = read_plan(path).proposals
-    for proposal in proposals:
-        if proposal.experiment_id == experiment_id:
-            return proposal
-    raise NotFoundError(
-        f"The plan of {cycle_id} has no experiment {experiment_id}",
-        expected=f"one of: {', '.join(one.experiment_id for one in proposals) or 'none'}",
-        consequence="Nothing was trained",
+    if path.is_file():
+        specs = {one.experiment_id: one.spec for one in read_plan(path).proposals}
+    else:
+        specs = {one.experiment_id: _spec(one) for one in Ledger(workspace.ledger_url).experiments(cycle_id=cycle_id)}
+    if experiment_id in specs:
+        return specs[experiment_id]
+    known = (
+        f"The plan of {cycle_id} has"
+        if specs
+        else f"Neither {workspace.cycles} nor the ledger knows the plan of {cycle_id}:"
     )
+    raise NotFoundError(
+        f"{known} no experiment {experiment_id}",
+        expected=f"one of: {', '.join(specs) or 'none'}",
+        consequence="Nothing was trained",
+        remedy="check both ids, and that this run sees the workspace of the cycle or its ledger (ARC_LEDGER_URL)",
+    )
+
+
+def _spec(entry: LedgerExperiment) -> ExperimentSpec:
+    try:
+        spec = ExperimentSpec.model_validate(entry.spec, context=TRUSTED)
+    except ValueError as error:
+        raise IntegrityError(
+            f"The ledger's settings of {entry.experiment_id} are not valid ({problems(error)})",
+            consequence="Nothing was trained",
+        ) from error
+    return spec

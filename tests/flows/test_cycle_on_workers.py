@@ -13,12 +13,15 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow
 from prefect.states import Crashed, Pending
 
+from blocks.dvc_remote import DvcRemote
 from flows import research_cycle as module
 from flows.configs import ResearchCycleConfig
 from flows.planned_experiment import planned_experiment
 from flows.research_cycle import cycle_identity, research_cycle
 from glaucoma.planning.settings import Rules
 from glaucoma.records.words import CycleStatus, Standing
+from glaucoma.training.experiment import list_experiments
+from glaucoma.workspace import Workspace
 from tests.flows.gpu_pool import make_pools, worker
 
 
@@ -76,6 +79,34 @@ def test_its_experiments_are_runs_of_their_own_and_one_that_crashed_is_that_expe
     assert {tuple(sorted(one.parameters["config"])) for one in runs} == {
         ("cycle", "evaluate", "execution", "experiment", "explain", "preset", "workspace")
     }
+
+
+def test_on_a_machine_of_its_own_a_worker_has_all_from_the_ledger_and_the_remote_and_sends_the_results(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pools()
+    DvcRemote(url=str(tmp_path / "remote")).save("shared-by-workers", overwrite=True)  # type: ignore[unused-coroutine]
+    monkeypatch.setenv("ARC_REMOTE_BLOCK", "shared-by-workers")
+    monkeypatch.setenv("ARC_LEDGER_URL", f"sqlite:///{tmp_path / 'shared-ledger.db'}")
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))  # as in a run that a worker started
+    monkeypatch.setattr(module, "attempt", None)  # nothing is trained in the cycle's own process
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def run(one: FlowRun) -> None:
+        one.parameters["config"]["workspace"] = str(there)
+        run_flow(planned_experiment, flow_run=one)
+
+    with worker(run):
+        chosen = config(archives / "folders.zip", here, registry={"remote_block": "shared-by-workers"})
+        record = research_cycle(chosen).record
+    assert record.status is CycleStatus.COMPLETED
+    names = {one.experiment_id for one in record.experiments}
+    assert {one.status for one in record.experiments} == {Standing.COMPLETED}
+    assert not list(there.glob("cycles/*")), "the plan is on the cycle's machine alone"
+    for workspace in (here, there):
+        assert {one.experiment_id for one in list_experiments(Workspace.at(workspace))} == names
+    assert not list(here.glob("experiments/*/checkpoints/last.pt"))
+    assert list(there.glob("experiments/*/checkpoints/last.pt")), "trained there"
 
 
 def test_where_its_experiments_stand_in_the_queue_makes_no_other_cycle(tmp_path: Path) -> None:

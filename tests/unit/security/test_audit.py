@@ -20,7 +20,7 @@ UNKNOWN = {"name": "torch", "skip_reason": "not found on PyPI"}
         ({"dependencies": [SOUND]}, 0, "1 packages checked, 0 known"),
         ({"dependencies": [SOUND, BAD]}, 1, "pillow 1.0: PYSEC-1, mended in 2.0"),
         ({"dependencies": [SOUND, UNKNOWN]}, 3, "could not be checked (1 of 2 packages without data)"),
-        ({"dependencies": [BAD, UNKNOWN]}, 3, "PYSEC-1"),
+        ({"dependencies": [BAD, UNKNOWN]}, 1, "PYSEC-1"),
         ({"dependencies": []}, 3, "could not be checked"),
         (None, 3, "Failed to resolve"),
     ],
@@ -32,6 +32,11 @@ def test_what_could_not_be_checked_never_passes(
     assert said in capsys.readouterr().out
 
 
-def test_the_worst_of_several_files_counts() -> None:
+def test_what_is_known_of_one_file_outweighs_what_could_not_be_checked_of_another() -> None:
     reports = {"a": {"dependencies": [SOUND]}, "b": None, "c": {"dependencies": [BAD]}}
-    assert AUDIT["main"](["a", "b", "c"], lambda path: (reports[path.name], "")) == 3
+
+    def run(path: Path) -> tuple[Any, str]:
+        return reports[path.name], ""
+
+    assert AUDIT["main"](["a", "b"], run) == 3
+    assert AUDIT["main"](["a", "b", "c"], run) == 1
