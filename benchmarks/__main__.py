@@ -10,6 +10,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -50,22 +51,32 @@ BENCHMARKS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the benchmarks that are named, all where none is."""
+    """Runs the benchmarks that are named, all where none is; 1 where one of them failed.
+
+    Each ratio is told on stderr when it is measured, so that a run that is cut off has not measured for nothing.
+    """
     given = _parse(arguments)
     _one_thread()
     console = Console(width=None if sys.stdout.isatty() else 140)
     results: list[Result] = []
     skipped: list[Skipped] = []
+    failed: list[str] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="arc-benchmarks-") as folder:
         place = Place(Path(folder), given.images, clock=time.process_time if given.processor else time.perf_counter)
         for name in given.names or BENCHMARKS:
-            with console.status(name):
-                for one in _benchmark(name)(place):
-                    if isinstance(one, Skipped):
-                        skipped.append(one)
-                    else:
-                        results.extend(compare(one))
+            try:
+                with console.status(name):
+                    for one in _benchmark(name)(place):
+                        if isinstance(one, Skipped):
+                            skipped.append(one)
+                        else:
+                            measured = compare(one)
+                            results.extend(measured)
+                            _tell(measured)
+            except Exception:  # noqa: BLE001  the others are measured all the same, and the exit code says it
+                traceback.print_exc()
+                failed.append(name)
     console.print(_table(results))
     for left_out in skipped:
         console.print(f"skipped: {left_out.stage} {left_out.reason}")
@@ -75,7 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
         content = {**_facts(given.images, took), "results": [asdict(one) for one in results]}
         content["skipped"] = [asdict(one) for one in skipped]
         given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return 0
+    if failed:
+        console.print(f"failed: {', '.join(failed)}; see above")
+    return 1 if failed else 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -114,6 +127,13 @@ def _benchmark(name: str) -> Callable[[Place], Iterator[Comparison | Skipped]]:
         importlib.import_module(f"benchmarks.{module}"), function
     )
     return found
+
+
+def _tell(measured: list[Result]) -> None:
+    for one in measured:
+        times = f"{_amount(one.measured_s, one.unit)} against {_amount(one.against_s, one.unit)}"
+        sys.stderr.write(f"{one.stage}, {one.n}: {one.measured} / {one.against}: {one.ratio:.3g} ({times})\n")
+    sys.stderr.flush()
 
 
 def _table(results: list[Result]) -> Table:

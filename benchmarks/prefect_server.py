@@ -58,7 +58,7 @@ def _comparisons(place: Place, url: str) -> Iterator[Comparison]:
     )
     marks = place.empty("first-steps") / "marks"
     own = Candidate("a new process that imports Prefect's engine", _importing)
-    with _worker(url):
+    with _worker(url, place.empty("prefect-workspace")):
         asyncio.run(_cancel_scheduled())
         yield Comparison(
             "Prefect: from a worker that comes free to the next run's first step",
@@ -87,9 +87,14 @@ def _installation(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _worker(url: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", _POOL, "--limit", "1"]
-    with _process(command, PREFECT_API_URL=url):
+def _worker(url: str, workspace: Path) -> Iterator[None]:
+    """As an installation's keeper starts them: of our own class, asking as often as the policy says by default."""
+    from deployments.gpus import GpuPolicy
+
+    command = [sys.executable, "-m", "deployments.drainable", "--pool", _POOL, "--name", "benchmark"]
+    command += ["--work-queue", "default", "--limit", "1", "--drain-timeout-s", "10", "--parent", str(os.getpid())]
+    asking = f"{GpuPolicy().poll_s:g}"
+    with _process(command, PREFECT_API_URL=url, ARC_WORKSPACE=str(workspace), PREFECT_WORKER_QUERY_SECONDS=asking):
         yield
 
 
