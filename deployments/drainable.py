@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import anyio
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.workers.process import ProcessWorker
@@ -80,6 +82,7 @@ class DrainableWorker(ProcessWorker):
         self._held_back = held_back
         self._said: str | None = None
         self._asked_at = 0.0
+        self._begun: set[UUID] = set()
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -112,6 +115,28 @@ class DrainableWorker(ProcessWorker):
             if not self.is_setup:
                 raise
             self._say(f"the server does not hear this worker, which goes on: {error}")
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """As Prefect's, but what goes wrong before the run begins ends neither this worker nor one of its places.
+
+        Prefect lets an error of the server go up to the task group of all its runs, and keeps the place of a run whose
+        deployment was deleted for ever.
+        """
+        try:
+            await super()._submit_run(flow_run)
+        except (*_AWAY, ObjectNotFound) as error:  # it is scheduled as before, and taken with the next look
+            _log.warning("%s could not take the run %s just now: %s", self.name, flow_run.name, error)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
+        finally:
+            if flow_run.id not in self._begun:
+                self._release_limit_slot(flow_run.id)
+            self._begun.discard(flow_run.id)
+
+    async def _submit_run_and_capture_errors(self, flow_run: FlowRun, task_status: Any = None) -> Any:
+        self._begun.add(flow_run.id)
+        return await super()._submit_run_and_capture_errors(flow_run, task_status)
 
     def _is_full(self) -> bool:
         """Whether to spare the server a question: it costs the server most, and the answer would be thrown away.
@@ -224,7 +249,8 @@ async def _serve(client: PrefectClient, options: Options, workspace: Workspace, 
     )
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, client, options, worker, earlier, asked, scope)
+            tasks.start_soon(_keep_books, client, options, earlier)
+            tasks.start_soon(_watch, options, worker, earlier, asked, scope)
             await worker.start(with_healthcheck=options.healthcheck, printer=_log.info)
     try:
         for line in await close_lost_runs(client, [options.name], run_processes(options.name)):
@@ -233,19 +259,13 @@ async def _serve(client: PrefectClient, options: Options, workspace: Workspace, 
         _log.info("the server is away; the next worker of this name settles what is left in the books: %s", error)
 
 
-async def _watch(
-    client: PrefectClient,
-    options: Options,
-    worker: DrainableWorker,
-    earlier: EarlierRuns,
-    asked: Asked,
-    scope: anyio.CancelScope,
-) -> None:
-    """Ends `scope` when the worker was asked to end and nothing of it runs; meanwhile keeps the books."""
-    ending = Ending(options.name)
-    until, tidy_at = None, time.monotonic()
+async def _keep_books(client: PrefectClient, options: Options, earlier: EarlierRuns) -> None:
+    """Settles what earlier workers left, and puts back what was taken and never begun, until it is cancelled.
+
+    Alone with the server: a client asks one that is away for a minute and more, for which no signal shall wait.
+    """
+    tidy_at = time.monotonic()
     while True:
-        asking = await asked.wait(_LOOK_EVERY_S)
         try:
             await earlier.settle(client)
             if time.monotonic() >= tidy_at:
@@ -254,18 +274,24 @@ async def _watch(
                     _log.info(line)
         except _AWAY as error:
             _log.info("the books cannot be kept just now, and are looked at again: %s", error)
-        if not asking:
-            continue
-        until = until or time.monotonic() + options.drain_timeout_s
+        await anyio.sleep(_LOOK_EVERY_S)
+
+
+async def _watch(
+    options: Options, worker: DrainableWorker, earlier: EarlierRuns, asked: Asked, scope: anyio.CancelScope
+) -> None:
+    """Ends `scope` when the worker was asked to end and nothing of it runs; asks the server nothing."""
+    ending = Ending(options.name)
+    await asked.heard.wait()
+    until = time.monotonic() + options.drain_timeout_s
+    while worker.at_work or earlier.alive():
         if not asked.now and time.monotonic() > until:
             _log.info("its runs did not end within %.0f s: they are ended now", options.drain_timeout_s)
             asked.now = True
-        if worker.at_work == 0 and not earlier.alive():
-            scope.cancel()
-            return
         if asked.now:
             ending.go_on()
         await anyio.sleep(_LOOK_WHILE_ENDING_S)
+    scope.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import anyio
 import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, StateType, WorkQueue
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Pending, Running, Scheduled
 from prefect.workers.process import ProcessWorkerResult
@@ -120,6 +121,65 @@ def test_a_server_that_is_away_ends_no_worker() -> None:
             assert await lonely.get_and_submit_flow_runs() == []
 
     with_pool(check)
+
+
+def test_a_server_that_fails_while_a_run_is_taken_costs_neither_the_worker_nor_a_place() -> None:
+    async def check(client: PrefectClient) -> None:
+        run = await scheduled_of_a_deployment(client)
+        async with worker([]) as lonely:
+
+            async def fails(*words: Any, **named: Any) -> Any:
+                raise httpx.ReadError("the connection was cut")
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(lonely.client, "read_deployment", fails)
+                await lonely.get_and_submit_flow_runs()
+                await free(lonely)
+            assert await state_of(client, run) is StateType.SCHEDULED
+            await lonely.get_and_submit_flow_runs()
+            await taken(client, run)
+            lonely.end.set()
+            await free(lonely)
+        await client.delete_flow_run(run)
+
+    with_pool(check)
+
+
+def test_a_run_whose_deployment_was_deleted_is_cancelled_and_keeps_no_place() -> None:
+    async def check(client: PrefectClient) -> None:
+        run = await scheduled_of_a_deployment(client)
+        async with worker([]) as lonely:
+
+            async def gone(*words: Any, **named: Any) -> Any:
+                raise ObjectNotFound(http_exc=RuntimeError("Not Found"))
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(lonely.client, "read_deployment", gone)
+                await lonely.get_and_submit_flow_runs()
+                await free(lonely)
+        assert await state_of(client, run) is StateType.CANCELLED
+        await client.delete_flow_run(run)
+
+    with_pool(check)
+
+
+async def scheduled_of_a_deployment(client: PrefectClient) -> UUID:
+    deployment = await client.create_deployment(
+        flow_id=await client.create_flow(waits), name="waits", work_pool_name=POOL
+    )
+    return (await client.create_flow_run_from_deployment(deployment, state=Scheduled())).id
+
+
+async def free(told: Told) -> None:
+    with anyio.fail_after(30):
+        while told.at_work:
+            await anyio.sleep(0.02)
+
+
+async def taken(client: PrefectClient, run: UUID) -> None:
+    with anyio.fail_after(30):
+        while await state_of(client, run) is StateType.SCHEDULED:
+            await anyio.sleep(0.1)
 
 
 def test_a_worker_waits_for_its_pool_and_its_queues_by_name() -> None:
