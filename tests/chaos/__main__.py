@@ -34,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     _campaign(them, expected, base, given.attacks, given.lanes, given.seed, tally)
     if given.places:
         for number, place in enumerate(PLACES):
-            wrong = place(them[0], expected[them[0].name], base / f"place-{number}")
+            try:
+                wrong = place(them[0], expected[them[0].name], base / f"place-{number}")
+            except AssertionError as error:
+                wrong = [str(error)]
             tally.violations += [f"{place.__name__}: {one}" for one in wrong]
             print(f"{place.__name__}: {'; '.join(wrong) or 'held'}", flush=True)
     if given.deployed:

@@ -101,11 +101,23 @@ def _small_disk(root: Path, megabytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(root)], check=True)
+        _when_free("umount", str(root))
         shutil.rmtree(root)
 
 
 def _mount(*words: str) -> None:
-    ended = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+    ended = _when_free("mount", *words)
     if ended.returncode:
         raise PermissionError(f"a small disk cannot be made here, which needs root: {ended.stderr.strip()}")
+
+
+def _when_free(*command: str) -> subprocess.CompletedProcess[str]:
+    """Runs it once nothing holds the disk: a process that is ending shows no command before it lets its files go."""
+    ended: list[subprocess.CompletedProcess[str]] = []
+
+    def free() -> bool:
+        ended[:] = [subprocess.run(command, capture_output=True, text=True, check=False)]
+        return "busy" not in ended[0].stderr
+
+    until(free, 60, " ".join(command))
+    return ended[0]

@@ -65,10 +65,13 @@ if kind and "glaucoma.training.child" in sys.orig_argv and os.environ.get("RANK"
 PLACES = {
     (1, 0): ["sync:8:0", "step:3:0"],
     (1, 2): ["rename:7:0", "step:4:0"],
-    (2, 0): ["sync:9:0", "step:2:1"],
-    (2, 2): ["step:3:1", "rename:4:0"],
+    (2, 0): ["step:5:1"],
+    (2, 2): ["rename:7:0"],
 }
-"""By processes and workers: kind, number and rank of each attempt's kill, of attempts that save at each step."""
+"""By processes and workers: kind, number and rank of each attempt's kill, of attempts that save at each step.
+
+Several kills of several processes are in the long campaign (`make chaos`).
+"""
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturb
     experiment = train(spec, killed_in, often)
     assert experiment.status is Status.COMPLETED
     resumed = [line for line in read_progress(experiment.progress_path) if line.event == "resume"]
-    assert len(resumed) >= len(places) - 1, "attempts after the first go on, they do not begin anew"
+    assert len(resumed) == len(places), "attempts after the first go on, they do not begin anew"
     assert_same(whole, experiment)
     assert list(experiment.folder.rglob("*partial*")) == []
     assert list(experiment.folder.rglob("*damaged*")) == []
