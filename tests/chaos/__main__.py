@@ -65,10 +65,12 @@ def _campaign(
             except AssertionError as error:
                 tally.violations.append(f"{subject.name} in {root}: {error}")
             turn += 1
-            print(f"{sum(tally.attacks.values())} of {wanted} attacks", flush=True)
+            print(f"{sum(tally.attacks.values())} of {wanted} attacks, {len(tally.violations)} violations", flush=True)
 
     with ThreadPoolExecutor(lanes) as pool:
         list(pool.map(lane, range(lanes)))
+    for violation in tally.violations:
+        print(f"  {violation}", flush=True)
 
 
 def _say(tally: Tally, took_s: float) -> None:
