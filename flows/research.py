@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from prefect import flow
@@ -12,10 +13,10 @@ from flows.cli import main
 from flows.configs import ResearchCycleConfig
 from flows.configs_research import ContinuousConfig
 from flows.resolve import prepared_folder, workspace_of
-from flows.results_research import Planned, ResearchResult, WouldTry, show_research_result
+from flows.results_research import Planned, ResearchResult, Turn, WouldTry, show_research_result
 from flows.terminal import in_terminal, run_with_two_stops
 from flows.turn import switch_on, take_turn
-from glaucoma.errors import NotFoundError
+from glaucoma.errors import ArcError, NotFoundError
 from glaucoma.planning.continuous import next_step, switched_on
 from glaucoma.planning.continuous_store import Research, waiting_longest
 from glaucoma.workspace import Workspace
@@ -32,7 +33,32 @@ def research(config: ContinuousConfig) -> ResearchResult:
         return ResearchResult(would_try=[would_try(name, config, workspace) for name in names(config, workspace)])
     if config.cycle is not None:
         get_run_logger().info("%s", switch_on(config, workspace))
-    return ResearchResult(turns=[take_turn(name, workspace) for name in names(config, workspace)])
+    return ResearchResult(turns=take_turns(names(config, workspace), workspace))
+
+
+def take_turns(names: Sequence[str], workspace: Workspace) -> list[Turn]:
+    """The turn of each; one that ends in an error does not keep the others from theirs.
+
+    Raises:
+        ArcError: Some turns ended in an error; of one alone the error itself is raised.
+    """
+    turns, errors = list[Turn](), dict[str, Exception]()
+    for name in names:
+        try:
+            turns.append(take_turn(name, workspace))
+        except Exception as error:  # noqa: BLE001  whatever it was, the others have their turn, and all are told
+            get_run_logger().error("Research %s: %s", name, error)
+            errors[name] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise ArcError(
+            f"The turns of {len(errors)} of {len(names)} researches ended in an error "
+            f"({' '.join(f'{name}: {error}' for name, error in errors.items())})",
+            consequence="The others had their turn",
+            remedy="mend what is named: the next turn goes on from there",
+        )
+    return turns
 
 
 def names(config: ContinuousConfig, workspace: Workspace) -> list[str]:

@@ -190,6 +190,7 @@ def show_rollback(done: RolledBack) -> None:
         ("removed", done.removed),
         ("experiments made since, which stay", done.made_since),
         ("experiments changed since, which stay", done.changed_since),
+        ("cycles begun since, whose files stay", done.cycles_since),
         ("experiments gone since, which stay gone", done.gone_since),
     ):
         lines += [f"  {what}: {', '.join(names)}"] if names else []

@@ -18,6 +18,7 @@ from flows.results_research import Next, Turn
 from glaucoma.errors import ArcError, problems
 from glaucoma.planning.continuous import (
     CycleEnd,
+    CycleUnderWay,
     Outcome,
     ResearchState,
     Start,
@@ -58,28 +59,49 @@ def take_turn(name: str, workspace: Workspace) -> Turn:
     with research.turn() as mine:
         if not mine:
             return busy(research)
-        ran = None
-        if isinstance(settle(research, datetime.now(UTC)).step, Start):
-            ran = run_cycle(research)
+        ran = left_unsaid(research)
         settled = settle(research, datetime.now(UTC))
+        if ran is None and isinstance(settled.step, Start):
+            ran = run_cycle(research)
+            settled = settle(research, datetime.now(UTC))
         if settled.just_stopped:
             tell_stopped(settled.state, failed=isinstance(settled.step, Stop) and settled.step.failed)
     show_research(research, settled.state, settled.step)
     return turn_of(settled.state, settled.step, ran)
 
 
+def left_unsaid(research: Research) -> CycleEnd | None:
+    """Writes down what a kill kept from it: the cycle's end, which is given back, or that its attempt was lost."""
+    from glaucoma.planning.continuous_turn import book_ended_already, ended_already, write_lost
+
+    config = cycle_under_way(research)
+    if config is not None and (identity := identity_of(config)) is not None:
+        try:
+            if (cycle := ended_already(research, config.name, identity)) is not None:
+                get_run_logger().info("Cycle %s had ended, and its end was not written down", cycle.cycle_id)
+                return book_ended_already(research, cycle).last
+        except ArcError as error:  # such as a damaged plan
+            begin_attempt(research)  # a new one, as nobody knows how long the last one took
+            return failed(research, str(error), None)
+    if said := write_lost(research, datetime.now(UTC)):
+        get_run_logger().warning("Research %s: %s", research.name, said)
+    return None
+
+
+def begin_attempt(research: Research) -> CycleUnderWay:
+    """Writes that this process works on a cycle: a new one, or the one that was cut off."""
+    from glaucoma.planning.continuous_turn import begin
+
+    where = f"{socket.gethostname()}, process {os.getpid()}"
+    return begin(research, datetime.now(UTC), str(runtime.flow_run.id), where)
+
+
 def run_cycle(research: Research) -> CycleEnd | None:
     """Runs one cycle, new or cut off before, and writes down how it ended; None where it was cut off again."""
     from flows.research_cycle import research_cycle
-    from glaucoma.planning.continuous_turn import begin, book_ended_already, ended_already, write_interrupted
+    from glaucoma.planning.continuous_turn import write_interrupted
 
-    if (config := cycle_under_way(research)) is not None:
-        identity = identity_of(config)
-        if identity is not None and (cycle := ended_already(research, config.name, identity)) is not None:
-            get_run_logger().info("Cycle %s had ended, and its end was not written down", cycle.cycle_id)
-            return book_ended_already(research, cycle).last
-    where = f"{socket.gethostname()}, process {os.getpid()}"
-    under_way = begin(research, datetime.now(UTC), str(runtime.flow_run.id), where)
+    under_way = begin_attempt(research)
     get_run_logger().info("Research %s: cycle %d, attempt %d", research.name, under_way.number, under_way.attempts)
     try:
         settings = {**under_way.settings, "workspace": research.workspace.root}
@@ -87,6 +109,9 @@ def run_cycle(research: Research) -> CycleEnd | None:
         return written_down(research, config, research_cycle(config, return_state=True))
     except ValidationError as error:  # the settings were good once, for another version of this program
         return failed(research, f"Its settings do not hold any more ({problems(error)})", None)
+    except Exception as error:  # noqa: BLE001  as a cycle's own failure: waits and stops, and is not tried for ever
+        get_run_logger().exception("Research %s: cycle %d", research.name, under_way.number)
+        return failed(research, str(error) or type(error).__name__, None)
     except BaseException:  # cancelled, or asked to end: the cycle goes on at the next turn
         write_interrupted(research, datetime.now(UTC))
         raise
@@ -121,13 +146,9 @@ def written_down(research: Research, config: ResearchCycleConfig, state: State[A
         cycle_id = state.result().record.cycle_id
         return book(research, Outcome.COMPLETED, "", cycle_id, now).last
     if state.is_cancelled():
-        unanswered = state.name == UNANSWERED
         reason = state.message or "Its plan was not approved"
-        waited_h = config.approval.wait_hours if unanswered else 0.0
-        end = book(
-            research, Outcome.NOT_APPROVED, reason, cycle_id_since(research, config), now, waited_h=waited_h
-        ).last
-        if unanswered:
+        end = book(research, Outcome.NOT_APPROVED, reason, cycle_id_since(research, config), now).last
+        if state.name == UNANSWERED:
             pause_unanswered(research, reason)
         return end
     error = state.result(raise_on_failure=False)
@@ -146,7 +167,11 @@ def cycle_id_since(research: Research, config: ResearchCycleConfig) -> str | Non
     from glaucoma.planning.continuous_turn import cycle_of_attempt
 
     identity = identity_of(config)
-    cycle = cycle_of_attempt(research, config.name, identity) if identity is not None else None
+    try:
+        cycle = cycle_of_attempt(research, config.name, identity) if identity is not None else None
+    except ArcError as error:  # such as a damaged plan, which may be the cycle's failure or another cycle's
+        get_run_logger().warning("Research %s: the cycle cannot be told: %s", research.name, error)
+        return None
     return cycle.cycle_id if cycle is not None else None
 
 

@@ -20,6 +20,7 @@ from prefect.variables import Variable
 from pydantic import Field, create_model
 
 from glaucoma.errors import InputError
+from tasks.research import wait_noted
 from tasks.stage import artifact_key, shown_if_possible
 from tasks.stopping import STAGE_STOP
 from tasks.terminal import ask_in_terminal, has_person
@@ -63,7 +64,11 @@ def approve(plan: CyclePlan, settings: ApprovalSettings, rules: Rules, workspace
     why = why_a_person(mode, assessed, settings)
     decision = kept_decision(plan, workspace)
     if decision is None or (why and not decision.why):  # what no person decided is no answer to a person's question
-        decision = _ask(plan, assessed, why, mode, settings) if why else without_a_person(plan, assessed, mode, _now())
+        decision = (
+            _ask(plan, assessed, why, mode, settings, workspace)
+            if why
+            else without_a_person(plan, assessed, mode, _now())
+        )
         if decision is None:
             return _unanswered(plan, settings, workspace)
         keep_decision(plan, decision, workspace)
@@ -74,7 +79,12 @@ def approve(plan: CyclePlan, settings: ApprovalSettings, rules: Rules, workspace
 
 
 def _ask(
-    plan: CyclePlan, assessed: list[Assessed], why: list[str], mode: Mode, settings: ApprovalSettings
+    plan: CyclePlan,
+    assessed: list[Assessed],
+    why: list[str],
+    mode: Mode,
+    settings: ApprovalSettings,
+    workspace: Workspace,
 ) -> Decision | None:
     """The decision of a person; None where nobody answered in time."""
     from glaucoma.planning.approval import plan_markdown, plan_sha256
@@ -86,9 +96,10 @@ def _ask(
     answer: Any
     if PREFECT_API_URL.value():
         _tell(plan, text, why, settings)
-        answer = _ask_in_pages(plan, text, ids, settings)
+        with wait_noted(workspace):
+            answer = _ask_in_pages(plan, text, ids, settings)
     elif has_person():
-        with STAGE_STOP.while_idle():
+        with wait_noted(workspace), STAGE_STOP.while_idle():
             answer = ask_in_terminal(text, ids)
     else:
         raise InputError(

@@ -26,7 +26,8 @@ WRITES_BOOKS = frozenset(
     }
 )
 """Flows that write the ledger, the registry, judgements or states of research."""
-_ALIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_ALIVE = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING]
+"""A run that is paused, as for a plan's approval, has a process that goes on writing."""
 
 
 @stage_task(run_name="take a snapshot", timeout_s=_COPYING_S, first_delay_s=5)
@@ -71,9 +72,13 @@ def roll_back(snapshot_id: str, workspace: Workspace) -> Any:
 
     done = roll(snapshot_id, workspace, at=datetime.now(UTC), running=runs_that_write)
     get_run_logger().info("The books are those of %s; as they were before: %s", done.to, done.before)
-    for what, names in (("made since", done.made_since), ("changed since", done.changed_since)):
+    for what, names in (
+        ("Experiments made since", done.made_since),
+        ("Experiments changed since", done.changed_since),
+        ("Cycles begun since", done.cycles_since),
+    ):
         if names:
-            get_run_logger().info("Experiments %s, which stay: %s", what, ", ".join(names))
+            get_run_logger().info("%s, which stay: %s", what, ", ".join(names))
     return done
 
 

@@ -1,6 +1,7 @@
-"""Continuous research as data: where it stands, what it does next, and how a cycle's begin and end change that.
+"""Continuous research as data: where it stands, what it does next, and how a cycle's end changes that.
 
-Everything here is a function of its arguments. `continuous_store` keeps the state on the disk.
+Everything here is a function of its arguments. `continuous_attempt` has what happens between a cycle's begin and its
+end; `continuous_store` keeps the state on the disk.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class CycleUnderWay(_Part):
     settings: dict[str, Any] = Field(description="Of the cycle, as they were when it began.")
     started_at: datetime
     attempts: int = Field(default=1, ge=1)
-    attempt_at: datetime = Field(description="When the last attempt began.")
+    attempt_at: datetime = Field(description="When the last attempt began; after a cancel: when that ended.")
+    attempt_ended: bool = Field(default=False, description="It is written down that it ended; else it runs or is lost.")
+    asked_at: datetime | None = Field(default=None, description="Since when the attempt waits for a person.")
+    waited_hours: float = Field(default=0.0, ge=0, description="That it waited for one before; not in `spent_hours`.")
     spent_hours: float = Field(default=0.0, description="Of earlier attempts, but for those that were killed.")
     flow_run_id: str | None = None
     where: str = Field(default="", description="Host and process, for people.")
@@ -54,6 +58,16 @@ class CycleEnd(_Part):
     hours: float = Field(ge=0, description="In which it ran, without those that it waited for a person.")
     gpu_hours: float = Field(default=0.0, ge=0, description="Of training on GPUs, in the whole cycle so far.")
     cpu_hours: float = Field(default=0.0, ge=0, description="The same on the CPU.")
+    goes_on: bool = Field(default=False, description="The next start with the same settings takes it up again.")
+
+
+class Counted(_Part):
+    """The last cycle that was planned, as far as it is in `Spent`: taken up again, it must not count twice."""
+
+    cycle_id: str
+    gpu_hours: float
+    cpu_hours: float
+    settings: str = Field(description="Hash of those that it goes on with; empty where it is over.")
 
 
 class Spent(_Part):
@@ -78,12 +92,14 @@ class ResearchState(_Part):
     stopped: str = Field(default="", description="Why it is off; empty: it is on.")
     paused: str = Field(default="", description="Why it is paused; empty: it is not.")
     stop_after_cycle: bool = False
-    failures: int = Field(default=0, description="In a row.")
-    failed_at: datetime | None = None
+    failures: int = Field(default=0, description="In a row: cycles that failed, and attempts that were killed.")
+    failed_at: datetime | None = Field(default=None, description="When the last of them was written down.")
+    failure: str = Field(default="", description="Why the last of them failed.")
     spent: Spent = Field(default_factory=Spent)
     numbers: int = Field(default=0, description="How many cycles were begun.")
     under_way: CycleUnderWay | None = None
     last: CycleEnd | None = None
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -121,23 +137,29 @@ def next_step(state: ResearchState, settings: ContinuousSettings, now: datetime)
         settings: As a rule those of the state.
         now: With its time zone.
     """
-    cut_off = state.under_way is not None
-    if state.stopped:
-        return Stop(state.stopped)
-    if state.stop_after_cycle and not cut_off:
-        return Stop("A person asked it to stop after the cycle")
-    if state.failures >= settings.failures.stop_after:
-        said = state.last.reason if state.last and state.last.reason else "no reason was kept"
-        return Stop(f"{_failed_text(state)}{', the last one' if state.failures > 1 else ''}: {said}", failed=True)
-    if used := used_up(state, settings.budget):
-        return Stop(used)
+    if (stop := why_off(state, settings)) is not None:
+        return stop
     if state.paused:
         return Wait(None, state.paused)
-    return _by_the_clock(state, settings, now) or Start(_number(state), cut_off)
+    return _by_the_clock(state, settings, now) or Start(_number(state), cut_off=state.under_way is not None)
 
 
-def _failed_text(state: ResearchState) -> str:
-    return f"{state.failures} cycles failed in a row" if state.failures > 1 else "The last cycle failed"
+def why_off(state: ResearchState, settings: ContinuousSettings) -> Stop | None:
+    """Why no cycle starts before a person changes something; None where one does, sooner or later."""
+    if state.stopped:
+        return Stop(state.stopped)
+    if state.stop_after_cycle and state.under_way is None:
+        return Stop("A person asked it to stop after the cycle")
+    if state.failures >= settings.failures.stop_after:
+        said = state.failure or "no reason was kept"
+        return Stop(f"{failed_text(state)}{', the last one' if state.failures > 1 else ''}: {said}", failed=True)
+    used = used_up(state, settings.budget)
+    return Stop(used) if used else None
+
+
+def failed_text(state: ResearchState) -> str:
+    """How many failed, in words. A cycle that is killed and taken up again may fail more than once."""
+    return f"{state.failures} attempts failed in a row" if state.failures > 1 else "The last attempt failed"
 
 
 def _number(state: ResearchState) -> int:
@@ -150,7 +172,7 @@ def _by_the_clock(state: ResearchState, settings: ContinuousSettings, now: datet
         delay_s = settings.failures.delay_s(state.failures)
         if (ready := state.failed_at + timedelta(seconds=delay_s)) > now:
             begin = ready
-            reasons.append(f"{_failed_text(state)}: {delay_s:.0f} s must pass")
+            reasons.append(f"{failed_text(state)}: {delay_s:.0f} s must pass")
     if settings.quiet is not None and settings.quiet.holds(begin):
         begin = settings.quiet.over_at(begin)
         reasons.append(str(settings.quiet))
@@ -158,13 +180,13 @@ def _by_the_clock(state: ResearchState, settings: ContinuousSettings, now: datet
 
 
 def used_up(state: ResearchState, budget: BudgetSettings) -> str:
-    """What is used up of the budget, in a sentence; empty where another cycle fits, or the one under way goes on.
+    """What is used up of the budget, in a sentence; empty where another cycle fits, or one goes on that was begun.
 
     Another cycle fits where as much is left as the dearest completed one took.
     """
     spent, under_way = state.spent, state.under_way
     more = under_way.spent_hours if under_way else 0.0
-    if budget.cycles is not None and spent.cycles >= budget.cycles:
+    if budget.cycles is not None and spent.cycles >= budget.cycles and not _goes_on(state):
         return f"The budget is used up: {spent.cycles} of {budget.cycles} cycles"
     for name, most, used, dearest in (
         ("hours", budget.hours, spent.hours + more, spent.longest_hours),
@@ -177,6 +199,16 @@ def used_up(state: ResearchState, budget: BudgetSettings) -> str:
         if under_way is None and used + dearest > most:
             return f"The budget is used up: {used:.2f} of {most:g} {name}, and a cycle has taken {dearest:.2f}"
     return ""
+
+
+def _goes_on(state: ResearchState) -> bool:
+    """True where what starts next is a cycle that did not complete, and is counted already."""
+    settings = state.under_way.settings if state.under_way else state.cycle
+    return state.counted is not None and state.counted.settings == digest(settings)
+
+
+NO_FAILURES: dict[str, Any] = {"failures": 0, "failed_at": None, "failure": ""}
+"""What a state is changed by that is to have no failures to its name."""
 
 
 def switched_on(
@@ -192,7 +224,7 @@ def switched_on(
         return made, "is switched on"
     on: dict[str, Any] = {"stopped": "", "paused": "", "stop_after_cycle": False}
     if before.stopped and before.failures >= before.settings.failures.stop_after:
-        on |= {"failures": 0, "failed_at": None}
+        on |= NO_FAILURES
     said = "is on" if not before.stopped and not before.paused else "is switched on again"
     if given != before.given:
         on |= {"given": given, "cycle": cycle, "settings": settings, "changed_at": now}
@@ -203,32 +235,11 @@ def switched_on(
     return before.model_copy(update=on), said
 
 
-def begun(state: ResearchState, now: datetime, flow_run_id: str | None = None, where: str = "") -> ResearchState:
-    """The state while a cycle runs: a new one, or the one that was cut off, with the settings that it began with."""
-    attempt = {"attempt_at": now, "flow_run_id": flow_run_id, "where": where}
-    if (cut_off := state.under_way) is not None:
-        again = cut_off.model_copy(update={"attempts": cut_off.attempts + 1, **attempt})
-        return state.model_copy(update={"under_way": again})
-    number = state.numbers + 1
-    new = CycleUnderWay(number=number, settings=state.cycle, started_at=now, **attempt)
-    return state.model_copy(update={"under_way": new, "numbers": number})
-
-
-def interrupted(state: ResearchState, now: datetime) -> ResearchState:
-    """The state after an attempt that ended before its cycle did, by a cancel or a signal."""
-    under_way = state.under_way
-    if under_way is None:
-        return state
-    hours = under_way.spent_hours + max(0.0, (now - under_way.attempt_at).total_seconds() / 3600)
-    left = under_way.model_copy(update={"spent_hours": hours, "attempt_at": now, "flow_run_id": None})
-    return state.model_copy(update={"under_way": left})
-
-
 def ended(state: ResearchState, end: CycleEnd) -> ResearchState:
     """The state after a cycle's end. One that failed and is taken up again is the same cycle, and counts once."""
-    spent, last = state.spent, state.last
-    again = last is not None and end.cycle_id is not None and last.cycle_id == end.cycle_id
-    before = (last.gpu_hours, last.cpu_hours) if again and last is not None else (0.0, 0.0)
+    spent, counted = state.spent, state.counted
+    again = counted is not None and counted.cycle_id == end.cycle_id
+    before = (counted.gpu_hours, counted.cpu_hours) if again and counted is not None else (0.0, 0.0)
     completed = end.outcome is Outcome.COMPLETED
     used = Spent(
         cycles=spent.cycles + (end.cycle_id is not None and not again),
@@ -238,7 +249,19 @@ def ended(state: ResearchState, end: CycleEnd) -> ResearchState:
         longest_hours=max(spent.longest_hours, end.hours) if completed else spent.longest_hours,
         most_gpu_hours=max(spent.most_gpu_hours, end.gpu_hours) if completed else spent.most_gpu_hours,
     )
-    failures = {Outcome.COMPLETED: 0, Outcome.FAILED: state.failures + 1, Outcome.NOT_APPROVED: state.failures}
-    changes: dict[str, Any] = {"spent": used, "under_way": None, "last": end, "failures": failures[end.outcome]}
-    changes["failed_at"] = end.ended_at if end.outcome is Outcome.FAILED else state.failed_at if not completed else None
+    changes: dict[str, Any] = {"spent": used, "under_way": None, "last": end}
+    if end.cycle_id is not None:  # a start that failed before it was planned changes nothing about the cycle before it
+        settings = digest(state.under_way.settings) if end.goes_on and state.under_way else ""
+        changes["counted"] = Counted(
+            cycle_id=end.cycle_id, gpu_hours=end.gpu_hours, cpu_hours=end.cpu_hours, settings=settings
+        )
+    if completed:
+        changes |= NO_FAILURES
+    elif end.outcome is Outcome.FAILED:
+        changes |= one_more_failure(state, end.reason, end.ended_at)
     return state.model_copy(update=changes)
+
+
+def one_more_failure(state: ResearchState, reason: str, at: datetime) -> dict[str, Any]:
+    """What a failure changes: delay and stop follow from it."""
+    return {"failures": state.failures + 1, "failed_at": at, "failure": reason}

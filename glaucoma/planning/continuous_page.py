@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from glaucoma.planning.continuous import CycleEnd, ResearchState, Start, Step, Stop, Wait
+from glaucoma.planning.continuous import CycleEnd, ResearchState, Start, Step, Stop, Wait, failed_text
 
 _SHOWN = 20
 
@@ -41,7 +41,8 @@ def page(state: ResearchState, step: Step, journal: Sequence[CycleEnd], *, runni
     lines = [f"# Research {state.name}", f"**{_now_text(state, step, running=running)}**"]
     lines.append("\n".join(f"- Used: {line}" for line in spent_lines(state)))
     if state.failures:
-        lines.append(f"{state.failures} cycles failed in a row; after {state.settings.failures.stop_after} it stops.")
+        why = f" ({state.failure})" if state.failure else ""
+        lines.append(f"{failed_text(state)}{why}; after {state.settings.failures.stop_after} in a row it stops.")
     if state.settings.quiet is not None and isinstance(step, Wait) and step.until is not None:
         local = step.until.astimezone(ZoneInfo(state.settings.quiet.timezone))
         lines.append(f"That is {local:%Y-%m-%d %H:%M} {state.settings.quiet.timezone}.")

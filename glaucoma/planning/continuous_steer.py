@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from glaucoma.errors import InputError
-from glaucoma.planning.continuous import ResearchState
+from glaucoma.planning.continuous import NO_FAILURES, ResearchState, Stop, why_off
 from glaucoma.planning.continuous_settings import BudgetSettings
 from glaucoma.settings import Settings
 
@@ -40,7 +40,8 @@ def steered(
     """The state after `action`, and what was done, in a sentence. `status` and `start` change nothing here.
 
     Raises:
-        InputError: The budget is to be raised by nothing, or where it has no limit.
+        InputError: It cannot go on before something else is done; or the budget is to be raised by nothing, or where
+            it has no limit.
     """
     person = by.strip() or "A person"
     changes: dict[str, Any] = {}
@@ -49,18 +50,32 @@ def steered(
         changes, said = {"paused": f"{person} paused it"}, "is paused: a cycle that runs ends, and none starts"
     elif action is Action.GO_ON:
         changes, said = {"paused": "", "stopped": "", "stop_after_cycle": False}, "goes on"
+        _require_on(state.model_copy(update=changes))
     elif action is Action.STOP_AFTER_CYCLE:
         changes, said = {"stop_after_cycle": True}, "stops after the cycle that runs, or was cut off"
     elif action is Action.STOP_NOW:
         changes, said = {"stopped": f"{person} stopped it"}, "is stopped; a cycle that is cut off goes on after go-on"
     elif action is Action.RESET_FAILURES:
-        changes, said = {"failures": 0, "failed_at": None}, "has no failures to its name any more"
+        changes, said = dict(NO_FAILURES), "has no failures to its name any more"
         changes |= {"stopped": ""} if state.failures >= state.settings.failures.stop_after else {}
     elif action is Action.RAISE_BUDGET:
         budget, said = _raised(state.settings.budget, more or MoreBudget())
         changes = {"settings": state.settings.model_copy(update={"budget": budget})}
         changes |= {"stopped": ""} if state.stopped.startswith("The budget is used up") else {}
     return state.model_copy(update=changes), said
+
+
+def _require_on(state: ResearchState) -> None:
+    stop: Stop | None = why_off(state, state.settings)
+    if stop is not None:
+        raise InputError(
+            f"Research {state.name} cannot go on ({stop.reason})",
+            expected="a research that may have another cycle",
+            consequence="Nothing was changed",
+            remedy=f"{Action.RESET_FAILURES} forgives the failures"
+            if stop.failed
+            else f"{Action.RAISE_BUDGET} gives it more",
+        )
 
 
 def _raised(budget: BudgetSettings, more: MoreBudget) -> tuple[BudgetSettings, str]:

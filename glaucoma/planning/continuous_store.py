@@ -135,10 +135,22 @@ def names(workspace: Workspace) -> list[str]:
     return sorted(path.parent.name for path in workspace.research.glob(f"*/{STATE_NAME}"))
 
 
-def waiting_longest(workspace: Workspace) -> list[str]:
-    """Every research that is on, the one first whose last cycle ended first; those that had none before all others.
+def worked_on_by(flow_run_id: str, workspace: Workspace) -> Research | None:
+    """The research whose cycle that flow run works on; None where it works on none."""
+    for name in names(workspace):
+        research = Research(name, workspace)
+        with contextlib.suppress(IntegrityError):  # another one, which its own turn tells of
+            under_way = research.require().under_way
+            if under_way is not None and under_way.flow_run_id == flow_run_id:
+                return research
+    return None
 
-    One whose state cannot be read comes last: its error must not keep the others from their turn.
+
+def waiting_longest(workspace: Workspace) -> list[str]:
+    """Every research that is on, the one first of which nothing has run for longest; those that never ran first of all.
+
+    A cycle that is cut off each time thus lets the others go before it. A research whose state cannot be read comes
+    last: its error must not keep the others from their turn.
     """
     order = []
     for name in names(workspace):
@@ -148,8 +160,15 @@ def waiting_longest(workspace: Workspace) -> list[str]:
             order.append((1, 0.0, name))
         else:
             if not state.stopped:
-                order.append((0, state.last.ended_at.timestamp() if state.last else 0.0, name))
+                order.append((0, _last_ran(state), name))
     return [name for *_, name in sorted(order)]
+
+
+def _last_ran(state: ResearchState) -> float:
+    """Seconds since the epoch; 0 where nothing of it ran yet."""
+    ended = state.last.ended_at.timestamp() if state.last else 0.0
+    begun = state.under_way.attempt_at.timestamp() if state.under_way else 0.0
+    return max(ended, begun)
 
 
 def _locked(descriptor: int, deadline: float) -> bool:

@@ -14,15 +14,14 @@ from glaucoma.planning.continuous import (
     ResearchState,
     Step,
     Stop,
-    begun,
     ended,
-    interrupted,
     next_step,
 )
+from glaucoma.planning.continuous_attempt import begun, hours_until, interrupted, lost
 from glaucoma.planning.continuous_store import Research
+from glaucoma.planning.cycle import is_taken_up
 from glaucoma.planning.cycle_found import cycle_since, experiments_of_cycle
 from glaucoma.planning.training_time import training_time
-from glaucoma.records.decision import read_decision
 from glaucoma.records.ledger import Ledger, LedgerCycle
 from glaucoma.records.words import CycleStatus
 
@@ -71,6 +70,17 @@ def write_interrupted(research: Research, now: datetime) -> None:
     research.change_there(lambda state: interrupted(state, now))
 
 
+def write_lost(research: Research, now: datetime) -> str:
+    """Writes that the last attempt was killed, where no end of it was written down; how, in a sentence, or "".
+
+    To be asked by who holds the research.
+    """
+    under_way = research.require().under_way
+    if under_way is None or under_way.attempt_ended:
+        return ""
+    return research.change_there(lambda state: lost(state, now)).failure
+
+
 def cycle_of_attempt(research: Research, dataset: str, identity: Mapping[str, Any]) -> LedgerCycle | None:
     """The cycle that the attempt under way works on, or worked on; None where it came to none."""
     under_way = research.require().under_way
@@ -93,28 +103,23 @@ def book_ended_already(research: Research, cycle: LedgerCycle) -> ResearchState:
     return book(research, outcome, cycle.reason, cycle.cycle_id, at)
 
 
-def book(
-    research: Research, outcome: Outcome, reason: str, cycle_id: str | None, at: datetime, *, waited_h: float = 0.0
-) -> ResearchState:
+def book(research: Research, outcome: Outcome, reason: str, cycle_id: str | None, at: datetime) -> ResearchState:
     """Writes down a cycle's end: once, however often it is told.
 
     Args:
         cycle_id: None where it failed before it was planned.
-        waited_h: Hours that it waited for a person who did not answer.
+
+    Raises:
+        IntegrityError: Its plan, or what an experiment of it says, cannot be read.
     """
     workspace = research.workspace
-    decision = read_decision(workspace.cycles / cycle_id) if cycle_id else None
     took = training_time(experiments_of_cycle(cycle_id, workspace) if cycle_id else [], workspace)
+    goes_on = cycle_id is not None and is_taken_up(cycle_id, Ledger(workspace.ledger_url), workspace)
 
     def end(state: ResearchState) -> ResearchState:
         under_way = state.under_way
         if under_way is None:
             return state
-        if decision is not None and decision.why and decision.asked_at >= under_way.attempt_at:
-            waited_s = decision.waited_s
-        else:
-            waited_s = waited_h * 3600
-        ran_s = (at - under_way.attempt_at).total_seconds() - waited_s
         return ended(
             state,
             CycleEnd(
@@ -125,9 +130,10 @@ def book(
                 started_at=under_way.started_at,
                 ended_at=at,
                 attempts=under_way.attempts,
-                hours=under_way.spent_hours + max(0.0, ran_s) / 3600,
+                hours=hours_until(under_way, at),
                 gpu_hours=took.gpu_hours,
                 cpu_hours=took.cpu_hours,
+                goes_on=goes_on,
             ),
         )
 

@@ -92,14 +92,24 @@ def open_cycle(
                 _enter(ledger, planned, known=_standings(ledger, planned))
                 return OpenCycle(planned, workspace.cycles / planned.cycle_id, resumed=True)
             unfinished = None
-        number = 1 + sum(cycle.cycle_id.rpartition("-")[0].rpartition("-")[0] == name for cycle in ledger.cycles())
-        cycle_id = unfinished.cycle_id if unfinished else f"{name}-{number:04d}-{digest(identity)[:6]}"
+        cycle_id = unfinished.cycle_id if unfinished else _new_id(name, identity, ledger, workspace)
         made = make_plan(ledger, workspace, cycle_id, name, prepared, plan, train, rules or Rules())
         ledger.start_cycle(cycle_id, identity, at=made.started_at)
         folder = workspace.cycles / cycle_id
         write_json(folder / PLAN_NAME, made.model_dump(mode="json"))
         _enter(ledger, made)
     return OpenCycle(made, folder, resumed=False)
+
+
+def _new_id(name: str, identity: Mapping[str, Any], ledger: Ledger, workspace: Workspace) -> str:
+    """An id that no cycle has had: after a rollback the ledger does not know all those whose files are there."""
+    from glaucoma.planning.archive import archived_names  # which imports this module
+
+    known = {cycle.cycle_id for cycle in ledger.cycles()} | set(archived_names("cycle", workspace))
+    known |= {folder.name for folder in workspace.cycles.glob("[!.]*")}
+    parted = [cycle_id.rpartition("-")[0].rpartition("-") for cycle_id in known]
+    number = 1 + max((int(number) for of, _, number in parted if of == name and number.isdecimal()), default=0)
+    return f"{name}-{number:04d}-{digest(identity)[:6]}"
 
 
 def plan_to_take_up(
@@ -120,7 +130,20 @@ def _planned(cycle: LedgerCycle | None, workspace: Workspace) -> CyclePlan | Non
 
 def _is_to_go_on(ledger: Ledger, cycle: LedgerCycle, plan: CyclePlan) -> bool:
     """False where the cycle ended, and the same plan would end the same way: nothing of it may still be run."""
-    return cycle.status not in (CycleStatus.FAILED, CycleStatus.CANCELLED) or can_go_on(ledger, plan)
+    if cycle.status is CycleStatus.CANCELLED:  # a plan that a person refused is refused for good, whatever ran before
+        over = (Standing.COMPLETED, Standing.FAILED, Standing.REFUSED)
+        known = _standings(ledger, plan)
+        return any(known.get(p.experiment_id) not in over for p in plan.proposals)
+    return cycle.status is not CycleStatus.FAILED or can_go_on(ledger, plan)
+
+
+def is_taken_up(cycle_id: str, ledger: Ledger, workspace: Workspace) -> bool:
+    """True where the next start with its settings goes on with that cycle, which has not completed."""
+    cycle = next((one for one in ledger.cycles() if one.cycle_id == cycle_id), None)
+    if cycle is None or cycle.status is CycleStatus.COMPLETED:
+        return False
+    plan = _planned(cycle, workspace)
+    return plan is None or _is_to_go_on(ledger, cycle, plan)
 
 
 def can_go_on(ledger: Ledger, plan: CyclePlan) -> bool:

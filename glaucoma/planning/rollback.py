@@ -15,6 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from glaucoma.errors import InputError, IntegrityError, problems
+from glaucoma.planning.continuous_store import Research
+from glaucoma.planning.continuous_store import names as research_names
 from glaucoma.planning.snapshot import (
     Snapshot,
     books_held,
@@ -57,6 +59,9 @@ class RolledBack(BaseModel):
     changed_since: list[str] = Field(
         description="Experiments whose metadata have changed since: they stay as they are."
     )
+    cycles_since: list[str] = Field(
+        description="Cycles begun since the snapshot: their files stay, and the ledger does not know them any more."
+    )
     gone_since: list[str] = Field(description="Experiments that were there at the snapshot: no rollback brings them.")
 
 
@@ -94,7 +99,9 @@ def roll_back(
             _drop(note)
             raise
         write_json(note, _Note(to=snapshot_id, stage="writing").model_dump())
+        cycles = _cycles(workspace)
         restored, removed = _write(wanted, workspace)
+        since = sorted(cycles - _cycles(workspace))
         _drop(note)
     was, now = wanted.experiments, before.experiments
     return RolledBack(
@@ -106,6 +113,7 @@ def roll_back(
         changed_since=sorted(
             name for name in now.keys() & was.keys() if now[name].metadata_sha256 != was[name].metadata_sha256
         ),
+        cycles_since=since,
         gone_since=sorted(was.keys() - now.keys()),
     )
 
@@ -164,9 +172,19 @@ def _write(wanted: Snapshot, workspace: Workspace) -> tuple[list[str], list[str]
     return restored, removed
 
 
+def _cycles(workspace: Workspace) -> set[str]:
+    return {cycle.cycle_id for cycle in Ledger(workspace.ledger_url).cycles()}
+
+
 def _require_quiet(workspace: Workspace, others: Sequence[str]) -> None:
     trained = [one.experiment_id for one in list_experiments(workspace) if is_trained_now(one, workspace)]
-    busy = [*(f"{name} is being trained" for name in trained), *others]
+    # The server that `others` comes from does not know of a terminal's cycle, which trains nothing while it waits.
+    researched = [name for name in research_names(workspace) if Research(name, workspace).is_under_way()]
+    busy = [
+        *(f"{name} is being trained" for name in trained),
+        *(f"a cycle of the research {name} runs" for name in researched),
+        *others,
+    ]
     if busy:
         raise BusyError(
             f"{len(busy)} things run that the books are about: {'; '.join(busy[:10])}",

@@ -28,11 +28,6 @@ class Decision(BaseModel):
     asked_at: datetime
     decided_at: datetime
 
-    @property
-    def waited_s(self) -> float:
-        """Seconds that the cycle waited for it; those before a start that was cut off are not in here."""
-        return max(0.0, (self.decided_at - self.asked_at).total_seconds())
-
     def sentence(self) -> str:
         """For a report."""
         if not self.why:

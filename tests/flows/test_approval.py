@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,35 @@ def test_without_pages_it_asks_at_the_terminal_and_without_one_it_refuses(
     monkeypatch.setattr(module, "ask_in_terminal", lambda text, ids: TerminalAnswer(True, "Ada", [ids[0]], ""))
     running = waiting(plan, ApprovalSettings(), workspace)
     assert running == plan.proposals[1:]
+
+
+@pytest.mark.usefixtures("no_pages")
+@pytest.mark.parametrize("pages", [False, True])
+def test_while_it_asks_the_research_that_the_cycle_is_of_is_noted_to_wait(
+    pages: bool, plan: CyclePlan, workspace: Workspace, mode: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode("manual")
+    heard = list[Any]()
+
+    @contextlib.contextmanager
+    def noted(of: Workspace) -> Iterator[None]:
+        heard.append(of)
+        yield
+        heard.append("answered")
+
+    def person(*_: Any) -> TerminalAnswer:
+        heard.append("asked")
+        return TerminalAnswer(True, "Ada", [], "")
+
+    if pages:
+        address = type("Address", (), {"value": staticmethod(lambda: "http://a-server")})
+        monkeypatch.setattr(module, "PREFECT_API_URL", address)
+    monkeypatch.setattr(module, "wait_noted", noted)
+    monkeypatch.setattr(module, "has_person", lambda: True)
+    monkeypatch.setattr(module, "_ask_in_pages", person)
+    monkeypatch.setattr(module, "ask_in_terminal", person)
+    assert waiting(plan, ApprovalSettings(), workspace) == plan.proposals
+    assert heard == [workspace, "asked", "answered"]
 
 
 def test_the_terminal_asks_until_it_understands(capsys: pytest.CaptureFixture[str]) -> None:

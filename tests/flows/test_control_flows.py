@@ -11,7 +11,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
-from prefect.states import Running, Scheduled
+from prefect.states import Paused, Running, Scheduled
 from prefect.variables import Variable
 
 from flows.archive import archive
@@ -97,10 +97,11 @@ def test_books_are_put_back_once_nothing_writes_them_and_the_next_flow_finishes_
     config = RollbackConfig(workspace=workspace.root, snapshot=kept.snapshot_id)
     Ledger(workspace.ledger_url).change(made, reason="changed since")
     with get_client(sync_client=True) as client:
-        run = other_run(client, "research-cycle", Running())
-        with pytest.raises(BusyError, match=r"\(research-cycle\) is alive"):
-            rollback(config)
-        client.delete_flow_run(run)
+        for state in (Running(), Paused(timeout_seconds=3600)):  # paused: its plan waits for a person
+            run = other_run(client, "research-cycle", state)
+            with pytest.raises(BusyError, match=r"\(research-cycle\) is alive"):
+                rollback(config)
+            client.delete_flow_run(run)
     assert Ledger(workspace.ledger_url).experiment(made).reason == "changed since"
     assert rollback(config).to == kept.snapshot_id
     assert Ledger(workspace.ledger_url).experiment(made).reason == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +23,17 @@ from flows.research import research
 from flows.results_research import Next, show_research_result, show_steer_result
 from flows.steer import steer
 from flows.terminal import in_terminal
-from glaucoma.errors import NotFoundError, TrainingError, TransientError
+from flows.turn import identity_of
+from glaucoma.errors import ArcError, IntegrityError, NotFoundError, TrainingError, TransientError
 from glaucoma.planning.continuous_store import Research
 from glaucoma.planning.continuous_turn import begin
+from glaucoma.planning.cycle import open_cycle
+from glaucoma.records.ledger import Ledger
+from glaucoma.records.words import CycleStatus
 from glaucoma.workspace import Workspace
 from tasks import research as told
 from tasks.approve import UNANSWERED
+from tasks.research import wait_noted
 from tasks.stopping import StoppedBetweenStagesError
 
 CYCLE = {"name": "tiny", "preset": "smoke", "train": {"classifier": "small_cnn", "input_px": 32, "epochs": 1}}
@@ -141,6 +147,96 @@ def test_a_cycle_that_was_cut_off_is_taken_up_with_the_settings_that_it_began_wi
     assert [one.name for one in given] == ["tiny", "tiny"]
     state = Research("night", Workspace(tmp_path)).require()
     assert (state.last.attempts if state.last else 0, state.cycle["name"]) == (2, "other")
+
+
+def killed(workspace: Path) -> None:
+    """As after a kill -9 in the middle of a cycle: it was begun, no end was written, and nothing holds it."""
+    research_ = Research("night", Workspace(workspace))
+    begin(research_, datetime.now(UTC), "a-run", "box, process 7")
+
+
+def test_a_cycle_that_is_killed_each_time_waits_and_stops_and_a_person_is_told_and_others_have_their_turn(
+    tmp_path: Path, play: Play, events: list[Any]
+) -> None:
+    given = play(done("tiny-0001-aaaaaa"))
+    switched = {"action": "start", "workspace": tmp_path}
+    night = {"name": "night", "cycle": CYCLE, "failures": {"first_delay_s": 3600, "stop_after": 2}}
+    steer(SteerConfig.model_validate({**switched, "research": night}))
+    killed(tmp_path)
+    (turn,) = research(ContinuousConfig(workspace=tmp_path)).turns
+    assert (turn.ran, turn.next, given) == (None, Next.WAIT, [])
+    assert "The last attempt failed: 3600 s must pass" in turn.says
+    steer(SteerConfig.model_validate({**switched, "research": {"name": "day", "cycle": CYCLE}}))
+    turns = {one.name: one for one in research(ContinuousConfig(workspace=tmp_path)).turns}
+    assert (turns["day"].ran, turns["night"].next) == ("completed", Next.WAIT)
+    killed(tmp_path)
+    (turn,) = research(ContinuousConfig(workspace=tmp_path, name="night")).turns
+    assert turn.next is Next.STOP
+    ((event, resource, reason),) = events
+    assert (event, resource) == ("arc.research.failed", "arc.research.night")
+    assert "Attempt 2 of cycle 1 (box, process 7) ended without a word" in reason
+
+
+@pytest.mark.parametrize("name", ["plan.json", "approval.json"])
+def test_a_damaged_file_of_a_cycle_is_a_failure_and_does_not_keep_the_others_from_their_turn(
+    name: str, tiny: Any, tmp_path: Path, play: Play
+) -> None:
+    workspace = Workspace(tmp_path)
+    asked = config(tmp_path).cycle
+    assert asked is not None
+    prepared = tiny.make_prepared(tmp_path)
+    cycle = open_cycle(
+        Ledger(workspace.ledger_url), workspace, name="tiny", prepared=prepared, config=identity_of(asked) or {},
+        plan=asked.plan, train=asked.train,
+    )  # fmt: skip
+    play(IntegrityError("a file of the cycle is damaged"), done("tiny-0002-aaaaaa"))
+    (cycle.folder / name).write_text("{")
+    first = research(config(tmp_path)).turns[0]
+    assert (first.ran, first.next, first.reason) == ("failed", Next.WAIT, "a file of the cycle is damaged.")
+    killed(tmp_path)
+    Ledger(workspace.ledger_url).end_cycle(cycle.plan.cycle_id, CycleStatus.FAILED, at=datetime.now(UTC))
+    steer(SteerConfig.model_validate({"action": "start", "workspace": tmp_path, "research": {"name": "other", "cycle": {**CYCLE, "name": "other"}}}))  # fmt: skip  # noqa: E501
+    turns = {one.name: one for one in research(ContinuousConfig(workspace=tmp_path)).turns}
+    assert (turns["night"].ran, turns["night"].next, turns["other"].ran) == ("failed", Next.WAIT, "completed")
+
+
+def test_a_research_that_raises_does_not_keep_the_others_from_their_turn(tmp_path: Path, play: Play) -> None:
+    given = play(*(done(f"tiny-000{number}-aaaaaa") for number in (1, 2, 3)))
+    for name in ("a", "b", "c"):
+        steer(SteerConfig.model_validate({"action": "start", "workspace": tmp_path, "research": {"name": name, "cycle": CYCLE}}))  # fmt: skip  # noqa: E501
+    broken = [Research(name, Workspace(tmp_path)) for name in ("a", "b")]
+    broken[0].state_path.write_text("{")
+    with pytest.raises(IntegrityError, match="no valid state of a research"):
+        research(ContinuousConfig(workspace=tmp_path))
+    assert len(given) == 2
+    broken[1].state_path.write_text("{")
+    with pytest.raises(ArcError, match=r"2 of 3 researches ended in an error \(a: .* b: .*others had their turn"):
+        research(ContinuousConfig(workspace=tmp_path))
+    assert len(given) == 3
+
+
+@flow(name="asks")
+def asks(config: Any) -> Any:
+    """A cycle that waits for a person, and is cut off meanwhile where it is told so."""
+    with wait_noted(Workspace(config.workspace)):
+        state = Research("night", Workspace(config.workspace)).require()
+        assert state.under_way is not None
+        assert state.under_way.asked_at is not None
+        if state.under_way.attempts == 1:
+            raise StoppedBetweenStagesError
+    return done("tiny-0001-aaaaaa")
+
+
+def test_a_cycle_that_waits_for_a_person_says_so_in_the_state_of_its_research(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle_module, "research_cycle", asks)
+    with pytest.raises(StoppedBetweenStagesError):
+        research(config(tmp_path))
+    state = Research("night", Workspace(tmp_path)).require()
+    assert state.under_way is not None
+    assert (state.under_way.asked_at, state.under_way.attempt_ended) == (None, True)
+    assert research(ContinuousConfig(workspace=tmp_path)).turns[0].ran == "completed"
 
 
 def test_a_plan_that_nobody_answered_pauses_it_and_one_that_was_refused_does_not(tmp_path: Path, play: Play) -> None:

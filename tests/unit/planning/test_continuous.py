@@ -17,12 +17,11 @@ from glaucoma.planning.continuous import (
     Start,
     Stop,
     Wait,
-    begun,
     ended,
-    interrupted,
     next_step,
     switched_on,
 )
+from glaucoma.planning.continuous_attempt import answered, asked, begun, hours_until, interrupted, lost
 from glaucoma.planning.continuous_settings import ContinuousSettings, FailureSettings
 from glaucoma.planning.continuous_steer import Action, MoreBudget, steered
 
@@ -97,7 +96,7 @@ def test_after_each_failure_in_a_row_it_waits_longer_up_to_a_longest() -> None:
     assert [failures.delay_s(n) for n in (0, 1, 2, 3, 4, 5, 100)] == [0, 60, 180, 540, 1000, 1000, 1000]
     assert FailureSettings(first_delay_s=5000, longest_delay_s=1000).delay_s(1) == 1000
     state = ran(ran(new(failures={"first_delay_s": 60, "factor": 3}), outcome=Outcome.FAILED), outcome=Outcome.FAILED)
-    assert step(state) == Wait(NOON + timedelta(seconds=180), "2 cycles failed in a row: 180 s must pass")
+    assert step(state) == Wait(NOON + timedelta(seconds=180), "2 attempts failed in a row: 180 s must pass")
     assert isinstance(step(state, NOON + timedelta(seconds=180)), Start)
     assert isinstance(step(ran(state)), Start), "a cycle that completes ends the row"
 
@@ -111,7 +110,7 @@ def test_a_delay_that_ends_in_quiet_hours_is_prolonged_to_their_end() -> None:
 def test_after_as_many_failures_in_a_row_as_the_settings_say_it_stops_with_the_last_ones_reason() -> None:
     state = new(failures={"stop_after": 2})
     state = ran(ran(state, outcome=Outcome.FAILED), outcome=Outcome.FAILED, reason="the card fell off the bus")
-    assert step(state) == Stop("2 cycles failed in a row, the last one: the card fell off the bus", failed=True)
+    assert step(state) == Stop("2 attempts failed in a row, the last one: the card fell off the bus", failed=True)
     assert isinstance(step(steered(state, Action.RESET_FAILURES)[0]), Start)
 
 
@@ -133,6 +132,68 @@ def test_a_cycle_that_was_cut_off_is_taken_up_with_its_own_settings_and_counts_o
     state = end(state, NOON + timedelta(hours=6))
     assert state.spent.cycles == 1
     assert isinstance(step(state), Stop)
+
+
+def test_an_attempt_that_was_killed_is_a_failure_with_delay_and_stop_and_one_that_was_cancelled_is_none() -> None:
+    state = new(failures={"first_delay_s": 60, "factor": 3, "stop_after": 3})
+    state = interrupted(begun(state, NOON), NOON)
+    assert (lost(state, NOON), step(state)) == (state, Start(1, cut_off=True))
+    state = lost(begun(state, NOON, "run", "box, process 7"), NOON)
+    assert lost(state, NOON + timedelta(hours=1)) == state, "it is written down once"
+    assert step(state) == Wait(NOON + timedelta(seconds=60), "The last attempt failed: 60 s must pass")
+    assert step(state, NOON + timedelta(seconds=60)) == Start(1, cut_off=True), "the same cycle goes on"
+    state = lost(begun(state, NOON), NOON)
+    assert step(state).until == NOON + timedelta(seconds=180)
+    state = lost(begun(state, NOON, "run", "box, process 9"), NOON)
+    said = step(state)
+    assert said.failed
+    assert said.reason.startswith(
+        "3 attempts failed in a row, the last one: Attempt 4 of cycle 1 (box, process 9) ended without a word"
+    )
+    assert state.spent.hours == 0, "how long they ran is known to nobody"
+    done = end(begun(state, NOON), NOON)
+    assert (done.failures, done.failed_at, done.failure) == (0, None, ""), "one that completes ends the row"
+
+
+def test_hours_in_which_an_attempt_waits_for_a_person_do_not_count_whether_it_ends_or_is_interrupted() -> None:
+    hour = timedelta(hours=1)
+    answered_ = answered(asked(begun(new(), NOON), NOON + hour), NOON + 9 * hour)
+    assert answered_.under_way is not None
+    assert hours_until(answered_.under_way, NOON + 10 * hour) == 2.0
+    cut = interrupted(answered_, NOON + 10 * hour)
+    waits = interrupted(asked(begun(cut, NOON), NOON + hour), NOON + 100 * hour)
+    assert waits.under_way is not None
+    assert (waits.under_way.spent_hours, waits.under_way.waited_hours, waits.under_way.asked_at) == (3.0, 0.0, None)
+    last = begun(waits, NOON)
+    assert last.under_way is not None
+    assert hours_until(last.under_way, NOON + hour) == 4.0
+    killed = begun(lost(asked(begun(new(), NOON), NOON), NOON + hour), NOON + hour)
+    assert killed.under_way is not None
+    assert hours_until(killed.under_way, NOON + 2 * hour) == 1.0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.NOT_APPROVED])
+def test_the_last_cycle_of_the_budget_is_tried_again_where_it_can_go_on(outcome: Outcome) -> None:
+    facts: dict[str, Any] = {"cycle_id": "eyes-0001-aaaaaa", "goes_on": True}
+    state = ran(new(budget={"cycles": 1}, failures={"first_delay_s": 0}), outcome=outcome, **facts)
+    assert step(state) == Start(2, cut_off=False)
+    cut = interrupted(begun(state, NOON), NOON)
+    assert step(cut) == Start(2, cut_off=True)
+    state = end(begun(cut, NOON), NOON, Outcome.FAILED, cycle_id=None)
+    assert isinstance(step(state), Start), "a start that failed before it was planned has not changed that"
+    other, _ = switched_on(state, "night", {"name": "other"}, state.settings, NOON)
+    assert step(other).reason == "The budget is used up: 1 of 1 cycles", "that would be another cycle"
+    over = ran(state, outcome=outcome, **{**facts, "goes_on": False})
+    assert "1 of 1 cycles" in step(over).reason
+    done = ran(state, cycle_id="eyes-0001-aaaaaa")
+    assert (done.spent.cycles, isinstance(step(done), Stop)) == (1, True)
+
+
+def test_a_cycle_counts_once_though_a_start_between_two_of_its_ends_failed_before_it_was_planned() -> None:
+    state = ran(new(), outcome=Outcome.FAILED, cycle_id="eyes-0001", gpu_hours=10.0, cpu_hours=1.0)
+    state = ran(state, outcome=Outcome.FAILED, cycle_id=None)
+    state = ran(state, cycle_id="eyes-0001", gpu_hours=12.0, cpu_hours=3.0)
+    assert (state.spent.cycles, state.spent.gpu_hours, state.spent.cpu_hours) == (1, 12.0, 3.0)
 
 
 def test_a_failed_cycle_that_is_taken_up_again_counts_once_and_so_do_its_gpu_hours() -> None:
@@ -183,6 +244,17 @@ def test_each_action_does_what_it_says() -> None:
         steered(used, Action.RAISE_BUDGET, more=MoreBudget(hours=1))
 
 
+def test_go_on_is_refused_where_the_research_would_not_go_on_and_names_the_remedy() -> None:
+    failing = ran(new(failures={"stop_after": 1}), outcome=Outcome.FAILED, reason="the card fell off the bus")
+    failing = failing.model_copy(update={"stopped": step(failing).reason})
+    with pytest.raises(InputError, match=r"night cannot go on .*fell off the bus.*Nothing was changed.*reset-failures"):
+        steered(failing, Action.GO_ON)
+    used = steered(ran(new(budget={"cycles": 1})), Action.PAUSE)[0]
+    with pytest.raises(InputError, match=r"cannot go on .*1 of 1 cycles.*raise-budget"):
+        steered(used, Action.GO_ON)
+    assert isinstance(step(steered(failing, Action.RESET_FAILURES)[0]), Start)
+
+
 events = st.lists(
     st.tuples(
         st.sampled_from(["completed", "failed", "refused", "killed", "cancelled", "nothing"]),
@@ -222,6 +294,7 @@ def test_whatever_happens_it_never_starts_in_quiet_hours_or_beyond_its_budget_an
         state, open_number = begun(state, now), found.number
         now += timedelta(hours=length_h)
         if what == "killed":
+            state = lost(state, now)
             continue
         if what == "cancelled":
             state = interrupted(state, now)

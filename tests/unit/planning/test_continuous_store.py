@@ -11,12 +11,12 @@ import pytest
 
 from glaucoma.errors import IntegrityError, NotFoundError
 from glaucoma.planning.continuous import Outcome, ResearchState, Start, Stop, switched_on
+from glaucoma.planning.continuous_attempt import answered, asked
 from glaucoma.planning.continuous_page import page
 from glaucoma.planning.continuous_settings import ContinuousSettings
-from glaucoma.planning.continuous_store import Research, names, waiting_longest
-from glaucoma.planning.continuous_turn import begin, book, settle
+from glaucoma.planning.continuous_store import Research, names, waiting_longest, worked_on_by
+from glaucoma.planning.continuous_turn import begin, book, settle, write_interrupted, write_lost
 from glaucoma.planning.training_time import training_time
-from glaucoma.records.decision import Decision, write_decision
 from glaucoma.records.ended import TrainingRun, note_run_held
 from glaucoma.training.experiment import create_experiment
 from glaucoma.training.settings import ExecutionSettings
@@ -61,6 +61,31 @@ def test_a_damaged_state_is_an_error_and_comes_last_in_turn(workspace: Workspace
     with pytest.raises(IntegrityError, match="no valid state"):
         broken.read()
     assert waiting_longest(workspace) == ["c", "b", "a"]
+
+
+def test_a_cycle_that_is_cut_off_each_time_lets_the_others_go_before_it(workspace: Workspace) -> None:
+    cut = made(workspace, "a")
+    run(made(workspace, "b"), NOON)
+    begin(cut, NOON + timedelta(hours=3), None, "here")
+    assert waiting_longest(workspace) == ["b", "a"]
+
+
+def test_a_lost_attempt_is_written_down_once_and_an_interrupted_one_is_none(workspace: Workspace) -> None:
+    research = made(workspace)
+    assert write_lost(research, NOON) == "", "nothing was begun"
+    begin(research, NOON, "a-run", "box, process 7")
+    assert "cycle 1 (box, process 7) ended without a word" in write_lost(research, NOON)
+    assert (write_lost(research, NOON), research.require().failures) == ("", 1)
+    begin(research, NOON, "a-run", "box, process 7")
+    write_interrupted(research, NOON)
+    assert (write_lost(research, NOON), research.require().failures) == ("", 1)
+
+
+def test_the_research_of_a_run_is_found_though_the_state_of_another_cannot_be_read(workspace: Workspace) -> None:
+    made(workspace, "a").state_path.write_text("{")
+    begin(made(workspace, "b"), NOON, "a-run", "here")
+    assert worked_on_by("a-run", workspace) == Research("b", workspace)
+    assert worked_on_by("another", workspace) is None
 
 
 def test_the_journal_has_a_line_a_cycle_even_where_a_kill_came_before_or_within_it(workspace: Workspace) -> None:
@@ -110,11 +135,10 @@ def test_the_end_of_a_cycle_is_booked_once_and_without_the_time_that_it_waited_f
     workspace: Workspace,
 ) -> None:
     research = made(workspace)
-    decision = Decision(plan_sha256="x", mode="manual", why=["it waits"], approved=True, by="Ada",
-                        asked_at=NOON, decided_at=NOON + timedelta(minutes=90))  # fmt: skip
-    (workspace.cycles / "eyes-0001-aaaaaa").mkdir(parents=True)
-    write_decision(workspace.cycles / "eyes-0001-aaaaaa", decision)
-    state = run(research, NOON)
+    begin(research, NOON, "a-run", "here")
+    research.change_there(lambda state: asked(state, NOON))
+    research.change_there(lambda state: answered(state, NOON + timedelta(minutes=90)))
+    state = book(research, Outcome.COMPLETED, "", "eyes-0001-aaaaaa", NOON + timedelta(hours=2))
     again = book(research, Outcome.FAILED, "told again", "eyes-0001-aaaaaa", NOON + timedelta(hours=9))
     assert (again.spent, again.failures) == (state.spent, 0)
     assert state.spent.hours == pytest.approx(0.5)

@@ -12,7 +12,16 @@ import pytest
 
 from glaucoma.datasets.manifest import write_manifest
 from glaucoma.errors import DatasetError, IntegrityError, UnknownModelError, WeightsUnavailableError
-from glaucoma.planning.cycle import PLAN_NAME, CyclePlan, OpenCycle, open_cycle, possible_tasks, require_known_models
+from glaucoma.planning.archive import archive_cycle, unarchive_cycle
+from glaucoma.planning.cycle import (
+    PLAN_NAME,
+    CyclePlan,
+    OpenCycle,
+    is_taken_up,
+    open_cycle,
+    possible_tasks,
+    require_known_models,
+)
 from glaucoma.planning.cycle_found import preview
 from glaucoma.planning.settings import PlanSettings, RuleBrokenError, Rules
 from glaucoma.records.ledger import Ledger, LedgerExperiment
@@ -100,6 +109,52 @@ def test_a_new_cycle_has_a_plan_on_disk_and_its_proposals_in_the_ledger(
         assert (entry.status, entry.cycle_id) == (Standing.PROPOSED, cycle.plan.cycle_id)
         assert (entry.proposal_reason, entry.novelty) == (proposal.reason, proposal.novelty)
         assert proposal.reason
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_cycle_that_the_ledger_does_not_know_any_more_keeps_its_id_and_its_files(
+    packed: bool, ledger: Ledger, workspace: Workspace, prepared: Path, tmp_path: Path
+) -> None:
+    first = start(ledger, workspace, prepared)
+    before = (first.folder / PLAN_NAME).read_bytes()
+    if packed:
+        archive_cycle(first.plan.cycle_id, workspace, ledger, force=True)
+    (workspace.cycles / "eyes-b-0007-aaaaaa").mkdir(parents=True)  # of another dataset, eyes-b
+    put_back = Ledger(f"sqlite:///{tmp_path / 'put-back.db'}")  # as a rollback leaves it
+    again = start(put_back, workspace, prepared)
+    assert (again.resumed, again.plan.cycle_id.rpartition("-")[0]) == (False, "eyes-0002")
+    if packed:
+        unarchive_cycle(first.plan.cycle_id, workspace)
+    assert (first.folder / PLAN_NAME).read_bytes() == before
+
+
+def test_a_cycle_is_taken_up_unless_it_completed_or_none_of_its_experiments_can(
+    ledger: Ledger, workspace: Workspace, prepared: Path
+) -> None:
+    cycle = start(ledger, workspace, prepared)
+    name, now = cycle.plan.cycle_id, datetime.now(UTC)
+    assert is_taken_up(name, ledger, workspace)
+    ledger.end_cycle(name, CycleStatus.FAILED, at=now)
+    assert is_taken_up(name, ledger, workspace)
+    for experiment in ids(cycle):
+        ledger.change(experiment, status=Standing.FAILED)
+    assert not is_taken_up(name, ledger, workspace)
+    ledger.end_cycle(name, CycleStatus.COMPLETED, at=now)
+    assert not is_taken_up(name, ledger, workspace)
+    assert not is_taken_up("eyes-0009-aaaaaa", ledger, workspace)
+
+
+def test_a_cycle_that_was_refused_after_one_of_its_experiments_ran_is_not_asked_for_again(
+    ledger: Ledger, workspace: Workspace, prepared: Path
+) -> None:
+    first = start(ledger, workspace, prepared)
+    done, *others = ids(first)
+    ledger.change(done, status=Standing.COMPLETED)
+    for experiment in others:
+        ledger.change(experiment, status=Standing.REFUSED)
+    ledger.end_cycle(first.plan.cycle_id, CycleStatus.CANCELLED, at=datetime.now(UTC))
+    assert not is_taken_up(first.plan.cycle_id, ledger, workspace)
+    assert not start(ledger, workspace, prepared).resumed
 
 
 @pytest.mark.parametrize("ended", [None, CycleStatus.FAILED, CycleStatus.CANCELLED])

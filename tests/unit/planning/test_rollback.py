@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from glaucoma.errors import IntegrityError, NotFoundError
+from glaucoma.planning.continuous import switched_on
+from glaucoma.planning.continuous_settings import ContinuousSettings
+from glaucoma.planning.continuous_store import Research
 from glaucoma.planning.rollback import BusyError, finish_rollback, roll_back
 from glaucoma.planning.snapshot import Snapshot, list_snapshots, object_path, read_snapshot, take_snapshot
 from glaucoma.records.ledger import Ledger
@@ -94,6 +97,25 @@ def test_nothing_is_rolled_back_while_something_trains_or_runs(
         roll_back(then.snapshot_id, workspace, at=AT, running=lambda: ["a cycle runs"])
     assert books(workspace) == now
     assert not workspace.rollback_note.exists()
+
+
+def test_nothing_is_rolled_back_while_a_cycle_of_a_research_runs_which_no_server_may_know_of(
+    then: Snapshot, workspace: Workspace
+) -> None:
+    research = Research("night", workspace)
+    research.change(lambda before: switched_on(before, "night", {}, ContinuousSettings(), AT)[0])
+    with research.turn(), pytest.raises(BusyError, match="a cycle of the research night runs"):
+        roll_back(then.snapshot_id, workspace, at=AT)
+    assert roll_back(then.snapshot_id, workspace, at=AT).to == then.snapshot_id
+
+
+def test_cycles_begun_since_are_named_and_their_files_stay(then: Snapshot, workspace: Workspace) -> None:
+    Ledger(workspace.ledger_url).start_cycle("eyes-0001-aaaaaa", {}, at=AT)
+    (workspace.cycles / "eyes-0001-aaaaaa").mkdir(parents=True)
+    done = roll_back(then.snapshot_id, workspace, at=AT)
+    assert done.cycles_since == ["eyes-0001-aaaaaa"]
+    assert (workspace.cycles / "eyes-0001-aaaaaa").is_dir()
+    assert roll_back(done.before, workspace, at=AT).cycles_since == [], "and the way back knows it"
 
 
 def test_a_damaged_or_unknown_snapshot_changes_nothing(then: Snapshot, workspace: Workspace) -> None:
