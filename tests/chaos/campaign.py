@@ -13,7 +13,7 @@ from pathlib import Path
 from glaucoma.training.experiment import Experiment, Status
 from tests.chaos import attacks
 from tests.chaos.running import Attempt, processes_of, until
-from tests.chaos.subjects import STALL_S, Subject, weights_sha256
+from tests.chaos.subjects import Subject, weights_sha256
 from tests.unit.training.conftest import make_prepared
 
 _ORPHAN_S = 20.0
@@ -39,7 +39,7 @@ def attack_training(
     for _ in range(attacks_wanted):
         attempt = Attempt(subject, root)
         _strike(attempt, rng, tally)
-        said = attempt.ended(STALL_S + _ATTEMPT_S)
+        said = attempt.ended(subject.execution.stall_timeout_s + _ATTEMPT_S)
         tally.outcomes[said["outcome"]] += 1
         if said["outcome"] != "completed" and not said["retryable"] and said["outcome"] != "KeyboardInterrupt":
             tally.violations.append(f"{subject.name}: what can pass was told as final: {said}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glaucoma.schema import Task
@@ -32,6 +32,11 @@ class Subject:
         if said["outcome"] != "completed":
             raise AssertionError(f"{self.name} does not train even when nothing disturbs it: {said}")
         return weights_sha256(self, folder)
+
+    def on_a_busy_machine(self, slowest_s: float) -> Subject:
+        """The same, called stalled only after three times what the slowest of all took undisturbed."""
+        patience = max(self.execution.stall_timeout_s, 3 * slowest_s)
+        return replace(self, execution=self.execution.model_copy(update={"stall_timeout_s": patience}))
 
 
 def subjects(epochs: int) -> list[Subject]:
