@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
+from deployments.gpus import is_worker_of
 from deployments.leftovers import (
     LIVE,
     close_lost_runs,
@@ -173,7 +174,7 @@ def _paused(folder: Path) -> list[str]:
 async def _close_lost_runs(workspace: Workspace) -> list[str]:
     """Those of workers that this machine does not start any more; each worker that it starts settles its own."""
     async with get_client() as client:
-        ours = [name for name in await workers_in_the_books(client) if name.endswith(f"-{this_host()}")]
+        ours = [name for name in await workers_in_the_books(client) if is_worker_of(name, this_host())]
         gone = [name for name in ours if not is_at_work(lock_of(workspace, name))]
         return await close_lost_runs(client, gone, runs_with_a_process())
 

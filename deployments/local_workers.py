@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
-from deployments.gpus import POLICY_VARIABLE, WorkerSpec, left_out, load_policy, present_gpus, worker_specs
+from deployments.gpus import POLICY_VARIABLE, WorkerSpec, ask_driver, left_out, load_policy, worker_specs
 from deployments.leftovers import WORKER, live_runs
 from deployments.services import Service
 from deployments.worker import PROJECT, SAVE_S
@@ -29,7 +29,7 @@ _END_S = SAVE_S + 15.0
 
 def specs_here(say: Callable[[str], None]) -> list[WorkerSpec]:
     """The workers of this machine by its GPU policy; says what of the policy it does not get."""
-    policy, present = load_policy(), present_gpus()
+    policy, present = load_policy(), ask_driver().gpus
     for line in left_out(policy, present):
         say(line)
     return worker_specs(policy, present, this_host())

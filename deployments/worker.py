@@ -1,6 +1,6 @@
 """Starts one worker of this machine by its role, and starts it again when it crashes.
 
-python -m deployments.worker control | cpu | gpu0 | gpu1 | .. | gpu-all | gpu-cpu | inference
+python -m deployments.worker control | cpu | cycles | gpu0 | gpu1 | .. | gpu-all | gpu-cpu | inference
 
 The first SIGTERM drains: the worker takes nothing new, its runs end, then it ends. A second SIGTERM, or SIGINT
 (Ctrl-C), ends its runs now; they save first. `make up`, systemd and compose start this same command.
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from deployments.gpus import WorkerSpec, left_out, load_policy, present_gpus, spec_of
+from deployments.gpus import Driver, WorkerSpec, ask_driver, left_out, load_policy, spec_of
 from glaucoma.errors import ArcError
 from glaucoma.machine.drained import this_host
 
@@ -149,15 +149,16 @@ def chosen_spec(role: str, cuda_visible_devices: str | None) -> WorkerSpec:
 
     Raises:
         SettingsError: The policy is wrong, or gives this machine no such worker.
+        GpuNotShownError: It gives it one, and the driver does not show its GPUs.
     """
     policy = load_policy()
     if cuda_visible_devices is not None:  # the driver counts otherwise here: the policy is taken at its word
-        spec = spec_of(role, policy.model_copy(update={"detect": False}), [], this_host())
+        spec = spec_of(role, policy.model_copy(update={"detect": False}), Driver([]), this_host())
         return replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": cuda_visible_devices})
-    present = present_gpus()
-    for line in left_out(policy, present):
+    driver = ask_driver()
+    for line in left_out(policy, driver.gpus):
         _say(line)
-    return spec_of(role, policy, present, this_host())
+    return spec_of(role, policy, driver, this_host())
 
 
 def _say(line: str) -> None:

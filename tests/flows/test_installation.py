@@ -78,6 +78,22 @@ def test_runs_that_a_power_cut_left_are_closed_and_no_others() -> None:
     asyncio.run(check())
 
 
+def test_up_leaves_the_runs_of_a_machine_whose_name_ends_like_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "this_host", lambda: "retina")
+
+    async def check() -> None:
+        async with get_client() as client:
+            ours = await started(client, Running(), "arc-gpu0-retina")
+            theirs = await started(client, Running(), "arc-gpu0-big-retina")
+            await local._close_lost_runs(local.Workspace.at(tmp_path))
+            assert await state_of(client, ours) is StateType.CRASHED
+            assert await state_of(client, theirs) is StateType.RUNNING
+
+    asyncio.run(check())
+
+
 @pytest.fixture
 def working() -> Iterator[UUID]:
     """A process that works on a flow run."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployments.entry import SECRETS
-from deployments.gpus import GpuPolicy, load_policy, worker_specs
+from deployments.gpus import GpuNotShownError, GpuPolicy, load_policy, worker_specs
 from deployments.worker import SAVE_S, arguments_of
 
 DEPLOYMENTS = Path(__file__).resolve().parents[3] / "deployments"
@@ -97,6 +97,16 @@ def test_stopping_a_unit_drains_its_worker_and_leaves_it_the_time():
     assert service["OOMPolicy"] == "continue"
 
 
+def test_a_worker_waits_for_a_driver_that_is_late_after_a_boot():
+    parsed = unit("arc-worker@.service")
+    for order in ("After", "Wants"):
+        assert "nvidia-persistenced.service" in parsed["Unit"][order].split()
+    load = parsed["Service"]["ExecStartPre"]
+    assert load.startswith("-+"), "without a driver the worker starts too; the driver is loaded as root"
+    assert parsed["Service"]["Restart"] == "always"
+    assert GpuNotShownError.exit_code != int(parsed["Service"]["RestartPreventExitStatus"])
+
+
 def test_workers_stop_before_the_server():
     assert {"arc-server.service", "arc-apply.service"} <= set(unit("arc-worker@.service")["Unit"]["After"].split())
     assert unit("arc-apply.service")["Unit"]["After"] == "arc-server.service"
@@ -119,6 +129,12 @@ def test_the_example_of_the_environment_listens_on_loopback_and_holds_no_secret(
 def test_the_roles_that_the_unit_names_as_an_example_exist(policy):
     named = re.findall(r"arc-worker@([a-z0-9-]+)\b", (UNITS / "arc-worker@.service").read_text())
     assert set(named) <= set(roles(policy))
+
+
+def test_the_page_enables_every_role_of_the_policy_that_ships(policy):
+    page = (DEPLOYMENTS.parent / "docs" / "how-to" / "run-deployed.md").read_text()
+    (enabled,) = re.findall(r"enable --now (arc-worker@control .*(?:\n  .*)*)", page)
+    assert re.findall(r"arc-worker@([a-z0-9-]+)", enabled) == roles(policy)
 
 
 # compose
