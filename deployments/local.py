@@ -12,9 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -22,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
+from deployments.applying import reason
 from deployments.gpus import is_worker_of
 from deployments.leftovers import (
     LIVE,
@@ -113,16 +116,16 @@ def up(workspace: Workspace) -> None:
 def down(workspace: Workspace) -> None:
     """Cancels what runs, so that every run has an end in the server's books; then ends workers, server and the rest.
 
-    The pools are paused from before the first cancel until the last worker has ended: nothing new starts meanwhile.
+    The pools are paused from before the first cancel until the last worker has ended: nothing new starts meanwhile. A
+    server that is sick, or does not take our password, keeps no process from being ended; the next `up` resumes then.
     """
     folder = services_folder(workspace)
     alive = _answers() and Service("server", folder).process() is not None
-    if alive:
-        asyncio.run(_pause_pools(folder))
-        asyncio.run(_cancel_runs())
+    heard = alive and _done("runs are not cancelled", _pause_pools(folder))
+    heard = heard and _done("runs are not cancelled", _cancel_runs())
     stop_workers(folder)
-    if alive:
-        asyncio.run(_resume_pools(folder))
+    if heard:
+        _done("pools stay paused until `up`", _resume_pools(folder))
     Service("server", folder).stop(_GRACE_S)
     stop_rest(folder, _GRACE_S)
     if line := deactivate_profile():
@@ -144,6 +147,16 @@ def status(workspace: Workspace) -> None:
     for line in describe_workers(specs_here(_say), folder, workspace, server_answers=_answers()):
         _say(line)
     _say(f"{len(marked(folder))} processes in all; {len(declared_deployments())} deployments are declared")
+
+
+def _done(otherwise: str, request: Coroutine[Any, Any, None]) -> bool:
+    """Whether the server did what it was asked for; says why where it did not."""
+    try:
+        asyncio.run(request)
+    except httpx.HTTPError as error:
+        _say(f"{otherwise}: {reason(error)}")
+        return False
+    return True
 
 
 async def _pause_pools(folder: Path) -> None:

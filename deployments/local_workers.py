@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
+from deployments.applying import reason
 from deployments.gpus import POLICY_VARIABLE, WorkerSpec, ask_driver, left_out, load_policy, worker_specs
 from deployments.leftovers import WORKER, live_runs
 from deployments.services import Service
@@ -82,10 +84,15 @@ def drain_workers(folder: Path, say: Callable[[str], None]) -> None:
 def describe_workers(
     specs: Sequence[WorkerSpec], folder: Path, workspace: Workspace, *, server_answers: bool
 ) -> list[str]:
-    """For each worker what it serves, whether it takes runs, and what it runs."""
-    runs = asyncio.run(_runs_by_worker()) if server_answers else {}
-    marks = {mark.gpu: mark for mark in drained(workspace)}
+    """For each worker what it serves, whether it takes runs, and what it runs, as far as the server says so."""
+    runs: dict[str, list[FlowRun]] = {}
     lines = []
+    if server_answers:
+        try:
+            runs = asyncio.run(_runs_by_worker())
+        except httpx.HTTPError as error:
+            lines.append(f"what the workers run is not known: {reason(error)}")
+    marks = {mark.gpu: mark for mark in drained(workspace)}
     for spec in specs:
         process = Service(f"{_PREFIX}{spec.role}", folder).process()
         state = "not running" if process is None else f"pid {process.pid}"
