@@ -14,7 +14,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, VariableUpdate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Scheduled
+from prefect.states import Cancelled, Paused, Pending, Running, Scheduled, State
 
 from deployments import apply as apply_module
 from deployments import automations, declaration, deploy, pools, values
@@ -219,6 +219,27 @@ def test_what_is_no_longer_declared_goes_when_asked_and_never_under_a_waiting_ru
     server.ask(lambda client: client.delete_flow_run(run.id))
     assert Outcome.FAILED not in outcomes(server.bring(prune=True))
     assert server.queues("arc-try") == ["urgent", "default"]
+
+
+@pytest.mark.parametrize("state", [Scheduled(), Paused(timeout_seconds=3600), Pending(), Running()])
+def test_a_deployment_whose_runs_wait_or_are_paused_is_not_removed(server: Server, state: State) -> None:
+    server.write("automations.yaml", "{}")
+    server.bring()
+
+    async def wait(client: PrefectClient) -> Any:
+        deployment = await client.read_deployment_by_name("datasets/try")
+        run = await client.create_flow_run_from_deployment(deployment.id, parameters={"config": {}})
+        await client.set_flow_run_state(run.id, state, force=True)
+        return run.id
+
+    run = server.ask(wait)
+    server.deployments = [UNPACK]
+    refused = server.bring(prune=True)["deployment datasets/try"]
+    assert refused.outcome is Outcome.FAILED
+    assert "1 runs wait or run there" in refused.detail
+    assert server.ask(lambda client: client.read_flow_run(run)).id == run, "it was not deleted either"
+    server.ask(lambda client: client.set_flow_run_state(run, Cancelled(), force=True))
+    assert server.bring(prune=True)["deployment datasets/try"].outcome is Outcome.REMOVED
 
 
 def test_all_failures_are_listed_and_the_rest_is_done(server: Server) -> None:
