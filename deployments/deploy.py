@@ -34,6 +34,8 @@ _KIND, _SCHEDULE = "deployment", "schedule"
 _PAGE = 200
 _CODE = ("flows", "tasks", "blocks", "glaucoma")
 _HASH_DIGITS = 16
+_PULL_STEP = "deployments.steps.stand_in_project"
+"""Not the name of a folder: a worker's project may lie elsewhere than the one that was applied."""
 _AT_ONCE = 4
 """Requests: more of them only wait for each other in SQLite."""
 
@@ -82,7 +84,7 @@ def settings_of(deployment: Deployment) -> dict[str, Any]:
         "job_variables": deployment.work_pool.job_variables,
         "enforce_parameter_schema": True,
         "path": None,
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(PROJECT)}}],
+        "pull_steps": [{_PULL_STEP: {}}],
         "concurrency_limit": at_once.limit if at_once else None,
         "concurrency_options": at_once.model_dump(exclude={"limit"}, exclude_none=True) if at_once else None,
     }

@@ -7,7 +7,7 @@ from functools import partial
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import WorkPool, WorkQueue
+from prefect.client.schemas.objects import WorkPool, WorkQueue, WorkQueueStatus
 
 from deployments.applying import Applying, Outcome
 from deployments.declaration import DEFAULT_QUEUE, OUR_POOLS, Pool, declared_pools, job_template
@@ -66,11 +66,20 @@ async def _apply_queues(applying: Applying, pool_name: str, pool: Pool) -> None:
         await applying.make(_QUEUE, f"{pool_name}/{name}", make)
         places = _with(name, place, places)
     moved = 0 if applying.dry_run and missing else await _put_in_order(applying, pool_name, wanted)
+    others = [queue for name, queue in found.items() if name not in wanted and parse_queue(name)]
+    kept = [queue for queue in others if _is_served(queue)]
     if not missing and not moved:
-        applying.say(_QUEUE, pool_name, Outcome.SAME, f"{len(wanted)} queues")
-    for name, queue in found.items():
-        if name not in wanted and parse_queue(name):
+        besides = f", and {len(kept)} by another machine's GPU policy" if kept else ""
+        applying.say(_QUEUE, pool_name, Outcome.SAME, f"{len(wanted)} queues{besides}")
+    for queue in others:
+        if queue not in kept:
+            name = queue.name
             await applying.remove(_QUEUE, f"{pool_name}/{name}", partial(_remove_queue, client, pool_name, queue))
+
+
+def _is_served(queue: WorkQueue) -> bool:
+    """Whether a worker asks it for work, or somebody paused it: by another machine's policy it is declared."""
+    return queue.status in (WorkQueueStatus.READY, WorkQueueStatus.PAUSED)
 
 
 def _place(name: str, wanted: list[str], places: Mapping[str, int]) -> int:

@@ -97,6 +97,12 @@ def test_stopping_a_unit_drains_its_worker_and_leaves_it_the_time():
     assert service["OOMPolicy"] == "continue"
 
 
+def test_the_page_has_workers_drain_before_a_reboot_that_systemd_forces_after_half_an_hour():
+    assert seconds(unit("arc-worker@.service")["Service"]["TimeoutStopSec"]) > seconds("30m"), "it would force it"
+    page = (DEPLOYMENTS.parent / "docs" / "how-to" / "run-deployed.md").read_text()
+    assert "`systemctl stop 'arc-worker@*' && systemctl reboot`" in page
+
+
 def test_a_worker_waits_for_a_driver_that_is_late_after_a_boot():
     parsed = unit("arc-worker@.service")
     for order in ("After", "Wants"):
