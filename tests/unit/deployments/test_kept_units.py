@@ -189,7 +189,7 @@ def test_no_container_knows_a_password_but_by_a_file(compose):
     text = (DEPLOYMENTS / "compose" / "compose.yaml").read_text()
     for one in compose["services"].values():
         environment = one.get("environment", {})
-        secret = {name for name in environment if re.search("PASSWORD|AUTH_STRING|DATABASE_URL", name)}
+        secret = {name for name in environment if re.search("PASSWORD|AUTH_STRING|DATABASE_URL|REDIS_URL", name)}
         assert all(name.endswith("_FILE") for name in secret), secret
         assert {environment[name] for name in secret} <= {f"/run/secrets/{name}" for name in one.get("secrets", [])}
     assert all(secret.keys() == {"file"} for secret in compose["secrets"].values())
