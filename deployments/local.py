@@ -40,7 +40,7 @@ from deployments.profile import (
     api_url,
     client_environment,
     deactivate_profile,
-    host_and_port,
+    pages_url,
     password_file,
     server_environment,
     speaking_to_server,
@@ -103,8 +103,7 @@ def up(workspace: Workspace) -> None:
     for line in start_workers(specs, folder, variables):
         _say(line)
     asyncio.run(_resume_pools(folder))
-    host, port = host_and_port()
-    _say(f"\nPrefect's pages: http://{host}:{port}")
+    _say(f"\nPrefect's pages: {pages_url()}")
     _say(f"                 name and password, as one: {USER}:<the content of {password_file(workspace)}>")
     _say("In a shell:      prefect deployment run research-cycle/research-cycle --watch \\")
     incoming = workspace.root / "incoming" / "mine.zip"
@@ -227,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     workspace = Workspace.at()
     try:
-        with speaking_to_server(workspace):
+        with speaking_to_server(workspace, make_password=chosen.what == "up"):
             {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](workspace)
     except ArcError as error:
         sys.stderr.write(f"Failed: {error}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +15,10 @@ from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
 from deployments.applying import reason
-from deployments.gpus import POLICY_VARIABLE, WorkerSpec, ask_driver, left_out, load_policy, worker_specs
+from deployments.gpus import WorkerSpec, ask_driver, left_out, load_policy, worker_specs
 from deployments.leftovers import WORKER, live_runs
 from deployments.services import Service
-from deployments.worker import PROJECT, SAVE_S
+from deployments.worker import PROJECT, SAVE_S, paths_in_full
 from flows.queues import parse_queue
 from glaucoma.machine.drained import drained, this_host
 from glaucoma.workspace import Workspace
@@ -44,8 +43,7 @@ def start_workers(specs: Sequence[WorkerSpec], folder: Path, environment: Mappin
         ServiceError: One ended, or was not heard in time; the message ends with its log's end.
     """
     services = {spec.role: Service(f"{_PREFIX}{spec.role}", folder) for spec in specs}
-    if policy := os.environ.get(POLICY_VARIABLE):  # of the folder that this command runs in, which is not the workers'
-        environment = {**environment, POLICY_VARIABLE: str(Path(policy).expanduser().absolute())}
+    environment = {**paths_in_full(), **environment}
     for spec in specs:
         command = [sys.executable, "-m", "deployments.worker", spec.role]
         services[spec.role].start(command, environment, PROJECT)

@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from deployments.gpus import Driver, WorkerSpec, ask_driver, left_out, load_policy, spec_of
+from deployments.gpus import POLICY_VARIABLE, Driver, WorkerSpec, ask_driver, left_out, load_policy, spec_of
 from glaucoma.errors import ArcError
 from glaucoma.machine.drained import this_host
+from glaucoma.roots import WORKSPACE
 
 DRAIN_TIMEOUT_S = 12 * 3600.0
 """How long a draining worker waits for its runs, seconds; then they are told to save and end, and can be resumed."""
@@ -105,6 +106,12 @@ def follow(parent: int) -> None:
         sys.exit(0)  # it is gone already
 
 
+def paths_in_full() -> dict[str, str]:
+    """The paths that this process was told, as they are in its own folder: its child stands in another one."""
+    told = {name: os.environ.get(name) for name in (WORKSPACE, POLICY_VARIABLE)}
+    return {name: str(Path(path).expanduser().absolute()) for name, path in told.items() if path}
+
+
 def worker_command(spec: WorkerSpec, drain_timeout_s: float, *, healthcheck: bool = False) -> list[str]:
     """What the child of this process is."""
     return [
@@ -175,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Failed: {error}\n")
         return error.exit_code
     command = worker_command(spec, given.drain_timeout_s, healthcheck=given.with_healthcheck)
-    return Supervisor(command, spec.environment).run()
+    return Supervisor(command, {**spec.environment, **paths_in_full()}).run()
 
 
 if __name__ == "__main__":

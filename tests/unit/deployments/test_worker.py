@@ -149,6 +149,17 @@ def test_in_a_container_a_gpu_has_another_number_than_on_the_machine(tmp_path, m
     assert spec.gpus == (1,), "its mark goes by the machine's number"
 
 
+def test_paths_that_a_worker_was_told_are_those_of_the_folder_that_it_was_started_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARC_WORKSPACE", "mine")
+    monkeypatch.delenv("ARC_GPU_POLICY", raising=False)
+    told = []
+    monkeypatch.setattr(worker.Supervisor, "run", lambda self: told.append(self._environment) or 0)
+    assert worker.main(["cpu"]) == 0
+    assert told[0]["ARC_WORKSPACE"] == str(tmp_path / "mine")
+    assert "ARC_GPU_POLICY" not in told[0]
+
+
 def test_a_role_that_is_none_is_refused():
     with pytest.raises(SettingsError, match="no worker with the role 'gpu7'"):
         chosen_spec("gpu7", None)
