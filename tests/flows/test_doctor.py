@@ -82,16 +82,15 @@ def test_a_queue_that_is_paused_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_worker_of_this_machine_that_is_gone_is_missed_though_others_serve_its_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pools = {name: pool for name, pool in declared_pools().items() if name in ("arc-gpu", "arc-control")}
-    monkeypatch.setattr(server, "declared_pools", lambda: pools)
+    monkeypatch.setattr(server, "declared_pools", lambda: {"missed": declared_pools()["arc-gpu"]})
     here = worker_specs(GpuPolicy(experiment=(0, 1)), [0, 1], "missed-here")
 
     async def ask() -> tuple[Finding, Finding]:
         async with get_client() as client:
-            await with_one_worker(client)
-            await client.send_worker_heartbeat("arc-gpu", "arc-gpu0-elsewhere", heartbeat_interval_seconds=600)
+            await client.create_work_pool(WorkPoolCreate(name="missed", type="process"))
+            await client.send_worker_heartbeat("missed", "arc-gpu0-elsewhere", heartbeat_interval_seconds=600)
             stranger = await server.check_workers(client, here)
-            await client.send_worker_heartbeat("arc-gpu", "arc-gpu0-missed-here", heartbeat_interval_seconds=600)
+            await client.send_worker_heartbeat("missed", "arc-gpu0-missed-here", heartbeat_interval_seconds=600)
             return stranger, await server.check_workers(client, here)
 
     stranger, found = asyncio.run(ask())
