@@ -38,7 +38,7 @@ class Pool(_Declared):
     gpu_queues: bool = Field(default=False, exclude=True, description="Has the queues by priority and GPU.")
 
     def queue_names(self) -> list[str]:
-        """All queues that the pool must have, the most urgent first; the default one is the last."""
+        """All queues that the pool must have by this machine's GPU policy, the most urgent first."""
         by_gpu = queue_names([ANY, *(f"gpu{number}" for number in experiment_gpus()), ALL]) if self.gpu_queues else []
         return [*by_gpu, *self.queues, DEFAULT_QUEUE]
 

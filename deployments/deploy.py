@@ -21,27 +21,23 @@ import pydantic
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import ConcurrencyOptions, DeploymentSchedule, StateType
+from prefect.client.schemas.objects import ConcurrencyOptions, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.utilities.callables import parameter_schema
 
 from deployments.applying import Applying, Outcome
 from deployments.declaration import MARK, PROJECT, Deployment, Schedule, deployments_of_project
+from deployments.needed import refuse_if_deployment_is_needed
 from glaucoma.errors import InputError
 
 _KIND, _SCHEDULE = "deployment", "schedule"
 _PAGE = 200
 _CODE = ("flows", "tasks", "blocks", "glaucoma")
 _HASH_DIGITS = 16
+_PULL_STEP = "deployments.steps.stand_in_project"
+"""Not the name of a folder: a worker's project may lie elsewhere than the one that was applied."""
 _AT_ONCE = 4
 """Requests: more of them only wait for each other in SQLite."""
-_LIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
 async def apply_deployments(applying: Applying) -> None:
@@ -88,7 +84,7 @@ def settings_of(deployment: Deployment) -> dict[str, Any]:
         "job_variables": deployment.work_pool.job_variables,
         "enforce_parameter_schema": True,
         "path": None,
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(PROJECT)}}],
+        "pull_steps": [{_PULL_STEP: {}}],
         "concurrency_limit": at_once.limit if at_once else None,
         "concurrency_options": at_once.model_dump(exclude={"limit"}, exclude_none=True) if at_once else None,
     }
@@ -198,17 +194,5 @@ async def _found(client: PrefectClient) -> dict[str, DeploymentResponse]:
 
 
 async def _remove(client: PrefectClient, there: DeploymentResponse) -> None:
-    runs = await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[there.id]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)),
-        ),
-        limit=_PAGE,
-    )
-    if runs:
-        raise InputError(
-            f"{len(runs)} of its runs are alive, such as {runs[0].name}",
-            consequence="It was not removed",
-            remedy="let them end, or cancel them, and apply again",
-        )
+    await refuse_if_deployment_is_needed(client, there.id)
     await client.delete_deployment(there.id)

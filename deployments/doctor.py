@@ -16,12 +16,15 @@ from pathlib import Path
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import Settings, get_current_settings
 
-from blocks.dvc_remote import remote_in_block
+from blocks.dvc_remote import DvcRemote, remote_in_block
+from blocks.tracking import WandbAccount, account_in_block
 from deployments.apply import bring, named_workspace
 from deployments.applying import reason
 from deployments.checks import machine, server
 from deployments.checks.finding import Finding, Level, fault
-from deployments.declaration import PROJECT, experiment_gpus
+from deployments.declaration import PROJECT
+from deployments.gpus import ask_driver, load_policy, worker_specs
+from glaucoma.machine.drained import this_host
 from glaucoma.workspace import Workspace
 
 _GB = 1e9
@@ -48,7 +51,7 @@ def _of_machine(workspace: Workspace, min_free_gb: float) -> list[Callable[[], F
         machine.check_python,
         machine.check_known_bad,
         lambda: machine.check_lock(PROJECT / "requirements" / "lock.txt"),
-        lambda: machine.check_gpus(experiment_gpus()),
+        lambda: machine.check_gpus([*load_policy().experiment, *load_policy().inference]),
         lambda: machine.check_disk("workspace", workspace.root, min_free_gb * _GB),
         lambda: machine.check_disk("prefect home", Path(home), min_free_gb * _GB, "set PREFECT_HOME to a larger disk"),
         lambda: machine.check_weights(workspace),
@@ -56,14 +59,19 @@ def _of_machine(workspace: Workspace, min_free_gb: float) -> list[Callable[[], F
 
 
 async def _of_server(workspace: Workspace) -> list[Finding]:
+    """Each question that the answers before it leave worth asking: without its database a server answers hardly any."""
     settings = get_current_settings()
     reachable = await server.check_reachable(settings.api.url)
     if reachable.level is Level.FAULT or settings.api.url is None:
         return [reachable]
-    access = await _looked("access", partial(server.check_access, settings.api.url, _auth(settings)))
+    asked = settings.api.url, _auth(settings)
+    access = await _looked("access", partial(server.check_access, *asked))
     clock = await _looked("clock", partial(server.check_clock, settings.api.url))
     found = [reachable, access, clock]
     if access.level is Level.FAULT and "password" in access.found:
+        return found
+    found.append(await _looked("database", partial(server.check_database, *asked)))
+    if found[-1].level is Level.FAULT:
         return found
     async with get_client() as client:
         for name, check in _of_books(client, workspace).items():
@@ -78,16 +86,24 @@ def _of_books(client: PrefectClient, workspace: Workspace) -> dict[str, Callable
     async def settings() -> Finding:
         return server.check_settings((await client.request("GET", "/admin/settings")).json())
 
+    async def workers() -> Finding:
+        here = worker_specs(load_policy(), ask_driver().gpus, this_host())
+        return await server.check_workers(client, here)
+
+    async def tracking() -> Finding:
+        blocks = await server.blocks_of(client, WandbAccount)
+        return await asyncio.to_thread(machine.check_accounts, account_in_block, blocks)
+
     async def datasets() -> Finding:
-        return await asyncio.to_thread(machine.check_remotes, workspace, remote_in_block)
+        blocks = await server.blocks_of(client, DvcRemote)
+        return await asyncio.to_thread(machine.check_remotes, workspace, remote_in_block, blocks)
 
     return {
         "version": partial(server.check_version, client),
         "settings": settings,
-        "database": partial(server.check_database, client),
         "declared": declared,
-        "workers": partial(server.check_workers, client),
-        "tracking": partial(server.check_tracking, client),
+        "workers": workers,
+        "tracking": tracking,
         "notification": partial(server.check_notification, client),
         "datasets": datasets,
     }

@@ -16,13 +16,15 @@ from typing import NoReturn
 from glaucoma.errors import ArcError, SettingsError
 
 SECRETS = ("ARC_DATABASE_URL", "ARC_REDIS_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
+OPTIONAL = ("ARC_REDIS_URL",)
+"""Those whose file may be empty, for what is not wanted: compose knows no secret that may be missing."""
 
 
 def with_secrets(told: Mapping[str, str]) -> dict[str, str]:
     """The environment with each secret in place of the name of its file.
 
     Raises:
-        SettingsError: A file that cannot be read or is empty, or a secret that is given twice.
+        SettingsError: A file that cannot be read, or is empty and must not be, or a secret that is given twice.
     """
     made = dict(told)
     for name in SECRETS:
@@ -31,7 +33,8 @@ def with_secrets(told: Mapping[str, str]) -> dict[str, str]:
             continue
         if name in told:
             raise SettingsError(f"{name} and {name}_FILE are both set", expected="one of them", remedy="unset one")
-        made[name] = _secret(name, Path(path))
+        if secret := _secret(name, Path(path)):
+            made[name] = secret
     return made
 
 
@@ -40,7 +43,7 @@ def _secret(name: str, path: Path) -> str:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from error
-    if not secret:
+    if not secret and name not in OPTIONAL:
         raise SettingsError(f"{name}_FILE: {path} is empty", expected="the secret, in one line")
     return secret
 

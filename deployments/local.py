@@ -12,9 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -22,6 +24,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.apply import PROJECT, apply, declared_deployments, declared_pools
+from deployments.applying import reason
+from deployments.gpus import is_worker_of
 from deployments.leftovers import (
     LIVE,
     close_lost_runs,
@@ -36,7 +40,7 @@ from deployments.profile import (
     api_url,
     client_environment,
     deactivate_profile,
-    host_and_port,
+    pages_url,
     password_file,
     server_environment,
     speaking_to_server,
@@ -99,8 +103,7 @@ def up(workspace: Workspace) -> None:
     for line in start_workers(specs, folder, variables):
         _say(line)
     asyncio.run(_resume_pools(folder))
-    host, port = host_and_port()
-    _say(f"\nPrefect's pages: http://{host}:{port}")
+    _say(f"\nPrefect's pages: {pages_url()}")
     _say(f"                 name and password, as one: {USER}:<the content of {password_file(workspace)}>")
     _say("In a shell:      prefect deployment run research-cycle/research-cycle --watch \\")
     incoming = workspace.root / "incoming" / "mine.zip"
@@ -112,16 +115,16 @@ def up(workspace: Workspace) -> None:
 def down(workspace: Workspace) -> None:
     """Cancels what runs, so that every run has an end in the server's books; then ends workers, server and the rest.
 
-    The pools are paused from before the first cancel until the last worker has ended: nothing new starts meanwhile.
+    The pools are paused from before the first cancel until the last worker has ended: nothing new starts meanwhile. A
+    server that is sick, or does not take our password, keeps no process from being ended; the next `up` resumes then.
     """
     folder = services_folder(workspace)
     alive = _answers() and Service("server", folder).process() is not None
-    if alive:
-        asyncio.run(_pause_pools(folder))
-        asyncio.run(_cancel_runs())
+    heard = alive and _done("runs are not cancelled", _pause_pools(folder))
+    heard = heard and _done("runs are not cancelled", _cancel_runs())
     stop_workers(folder)
-    if alive:
-        asyncio.run(_resume_pools(folder))
+    if heard:
+        _done("pools stay paused until `up`", _resume_pools(folder))
     Service("server", folder).stop(_GRACE_S)
     stop_rest(folder, _GRACE_S)
     if line := deactivate_profile():
@@ -143,6 +146,16 @@ def status(workspace: Workspace) -> None:
     for line in describe_workers(specs_here(_say), folder, workspace, server_answers=_answers()):
         _say(line)
     _say(f"{len(marked(folder))} processes in all; {len(declared_deployments())} deployments are declared")
+
+
+def _done(otherwise: str, request: Coroutine[Any, Any, None]) -> bool:
+    """Whether the server did what it was asked for; says why where it did not."""
+    try:
+        asyncio.run(request)
+    except httpx.HTTPError as error:
+        _say(f"{otherwise}: {reason(error)}")
+        return False
+    return True
 
 
 async def _pause_pools(folder: Path) -> None:
@@ -173,7 +186,7 @@ def _paused(folder: Path) -> list[str]:
 async def _close_lost_runs(workspace: Workspace) -> list[str]:
     """Those of workers that this machine does not start any more; each worker that it starts settles its own."""
     async with get_client() as client:
-        ours = [name for name in await workers_in_the_books(client) if name.endswith(f"-{this_host()}")]
+        ours = [name for name in await workers_in_the_books(client) if is_worker_of(name, this_host())]
         gone = [name for name in ours if not is_at_work(lock_of(workspace, name))]
         return await close_lost_runs(client, gone, runs_with_a_process())
 
@@ -213,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     workspace = Workspace.at()
     try:
-        with speaking_to_server(workspace):
+        with speaking_to_server(workspace, make_password=chosen.what == "up"):
             {"up": up, "drain": drain, "down": down, "status": status}[chosen.what](workspace)
     except ArcError as error:
         sys.stderr.write(f"Failed: {error}\n")

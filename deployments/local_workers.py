@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 
-from deployments.gpus import POLICY_VARIABLE, WorkerSpec, left_out, load_policy, present_gpus, worker_specs
+from deployments.applying import reason
+from deployments.gpus import WorkerSpec, ask_driver, left_out, load_policy, worker_specs
 from deployments.leftovers import WORKER, live_runs
 from deployments.services import Service
-from deployments.worker import PROJECT, SAVE_S
+from deployments.worker import PROJECT, SAVE_S, paths_in_full
 from flows.queues import parse_queue
 from glaucoma.machine.drained import drained, this_host
 from glaucoma.workspace import Workspace
@@ -29,7 +30,7 @@ _END_S = SAVE_S + 15.0
 
 def specs_here(say: Callable[[str], None]) -> list[WorkerSpec]:
     """The workers of this machine by its GPU policy; says what of the policy it does not get."""
-    policy, present = load_policy(), present_gpus()
+    policy, present = load_policy(), ask_driver().gpus
     for line in left_out(policy, present):
         say(line)
     return worker_specs(policy, present, this_host())
@@ -42,8 +43,7 @@ def start_workers(specs: Sequence[WorkerSpec], folder: Path, environment: Mappin
         ServiceError: One ended, or was not heard in time; the message ends with its log's end.
     """
     services = {spec.role: Service(f"{_PREFIX}{spec.role}", folder) for spec in specs}
-    if policy := os.environ.get(POLICY_VARIABLE):  # of the folder that this command runs in, which is not the workers'
-        environment = {**environment, POLICY_VARIABLE: str(Path(policy).expanduser().absolute())}
+    environment = {**paths_in_full(), **environment}
     for spec in specs:
         command = [sys.executable, "-m", "deployments.worker", spec.role]
         services[spec.role].start(command, environment, PROJECT)
@@ -82,10 +82,15 @@ def drain_workers(folder: Path, say: Callable[[str], None]) -> None:
 def describe_workers(
     specs: Sequence[WorkerSpec], folder: Path, workspace: Workspace, *, server_answers: bool
 ) -> list[str]:
-    """For each worker what it serves, whether it takes runs, and what it runs."""
-    runs = asyncio.run(_runs_by_worker()) if server_answers else {}
-    marks = {mark.gpu: mark for mark in drained(workspace)}
+    """For each worker what it serves, whether it takes runs, and what it runs, as far as the server says so."""
+    runs: dict[str, list[FlowRun]] = {}
     lines = []
+    if server_answers:
+        try:
+            runs = asyncio.run(_runs_by_worker())
+        except httpx.HTTPError as error:
+            lines.append(f"what the workers run is not known: {reason(error)}")
+    marks = {mark.gpu: mark for mark in drained(workspace)}
     for spec in specs:
         process = Service(f"{_PREFIX}{spec.role}", folder).process()
         state = "not running" if process is None else f"pid {process.pid}"

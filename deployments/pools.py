@@ -7,25 +7,16 @@ from functools import partial
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-    WorkQueueFilter,
-    WorkQueueFilterName,
-)
-from prefect.client.schemas.objects import StateType, WorkPool, WorkQueue
+from prefect.client.schemas.objects import WorkPool, WorkQueue, WorkQueueStatus
 
 from deployments.applying import Applying, Outcome
 from deployments.declaration import DEFAULT_QUEUE, OUR_POOLS, Pool, declared_pools, job_template
+from deployments.needed import refuse_if_pool_is_needed
 from flows.queues import parse_queue
 from glaucoma.errors import InputError
 
 _POOL, _QUEUE = "work pool", "work queue"
 _PAGE = 200
-_ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 async def apply_pools(applying: Applying) -> None:
@@ -75,11 +66,20 @@ async def _apply_queues(applying: Applying, pool_name: str, pool: Pool) -> None:
         await applying.make(_QUEUE, f"{pool_name}/{name}", make)
         places = _with(name, place, places)
     moved = 0 if applying.dry_run and missing else await _put_in_order(applying, pool_name, wanted)
+    others = [queue for name, queue in found.items() if name not in wanted and parse_queue(name)]
+    kept = [queue for queue in others if _is_served(queue)]
     if not missing and not moved:
-        applying.say(_QUEUE, pool_name, Outcome.SAME, f"{len(wanted)} queues")
-    for name, queue in found.items():
-        if name not in wanted and parse_queue(name):
+        besides = f", and {len(kept)} by another machine's GPU policy" if kept else ""
+        applying.say(_QUEUE, pool_name, Outcome.SAME, f"{len(wanted)} queues{besides}")
+    for queue in others:
+        if queue not in kept:
+            name = queue.name
             await applying.remove(_QUEUE, f"{pool_name}/{name}", partial(_remove_queue, client, pool_name, queue))
+
+
+def _is_served(queue: WorkQueue) -> bool:
+    """Whether a worker asks it for work, or somebody paused it: by another machine's policy it is declared."""
+    return queue.status in (WorkQueueStatus.READY, WorkQueueStatus.PAUSED)
 
 
 def _place(name: str, wanted: list[str], places: Mapping[str, int]) -> int:
@@ -128,27 +128,10 @@ async def queues_of(client: PrefectClient, pool_name: str) -> list[WorkQueue]:
 
 
 async def _remove_queue(client: PrefectClient, pool_name: str, queue: WorkQueue) -> None:
-    in_it = WorkQueueFilter(name=WorkQueueFilterName(any_=[queue.name]))
-    await _refuse_if_needed(client, pool_name, in_it)
+    await refuse_if_pool_is_needed(client, pool_name, queue.name)
     await client.delete_work_queue_by_id(queue.id)
 
 
 async def _remove_pool(client: PrefectClient, pool_name: str) -> None:
-    await _refuse_if_needed(client, pool_name, None)
+    await refuse_if_pool_is_needed(client, pool_name)
     await client.delete_work_pool(pool_name)
-
-
-async def _refuse_if_needed(client: PrefectClient, pool_name: str, queue: WorkQueueFilter | None) -> None:
-    """A run whose queue is gone waits for ever, and nobody sees it."""
-    runs = await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=_ENDED))),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name])),
-        work_queue_filter=queue,
-        limit=_PAGE,
-    )
-    if runs:
-        raise InputError(
-            f"{len(runs)} runs wait or run there, such as {runs[0].name}",
-            consequence="It was not removed",
-            remedy="let them end, or cancel them, and apply again",
-        )

@@ -38,7 +38,7 @@ _DEFAULT = "ephemeral"
 _DEFAULT_SETTINGS = {"PREFECT_SERVER_EPHEMERAL_ENABLED": "true"}
 _PASSWORD = re.compile(r"[\x21-\x39\x3b-\x7e]{12,200}")
 _PASSWORD_BYTES = 24
-_OWNER_ONLY = 0o600
+_OWNER_ONLY, _OTHERS = 0o600, 0o077
 
 _NO_TELEMETRY = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -67,10 +67,16 @@ def host_and_port() -> tuple[str, int]:
     )
 
 
+def pages_url(name: str | None = None) -> str:
+    """The address of the server's pages, by the host that it listens on or by another name of it."""
+    host, port = host_and_port()
+    shown = name or host
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"  # an IPv6 address has colons
+
+
 def api_url() -> str:
     """The address of the server's API."""
-    host, port = host_and_port()
-    return f"http://{host}:{port}/api"
+    return f"{pages_url()}/api"
 
 
 def password_file(workspace: Workspace) -> Path:
@@ -82,13 +88,22 @@ def password(workspace: Workspace) -> str:
     """The server's password; the first call makes one, which its owner alone can read.
 
     Raises:
-        SettingsError: The file holds something that cannot be one.
+        SettingsError: The file holds something that cannot be one, or is another user's.
     """
     path = password_file(workspace)
-    if not path.exists():
-        _make_password(path)
-    path.chmod(_OWNER_ONLY)
-    found = path.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        if not path.exists():
+            _make_password(path)
+        if path.stat().st_mode & _OTHERS:
+            path.chmod(_OWNER_ONLY)
+        found = path.read_text(encoding="utf-8", errors="replace").strip()
+    except PermissionError as error:
+        raise SettingsError(
+            f"The server's password, {path}, cannot be read or closed to others by this user",
+            expected="a file of the user who started the server by `make up`",
+            consequence="Nothing was asked of the server, and nothing was changed",
+            remedy="do this as that user; to look at the server, sign in to its pages with the password",
+        ) from error
     if not _PASSWORD.fullmatch(found):
         raise SettingsError(
             f"{path} holds no password of {len(found)} characters that could be used",
@@ -115,11 +130,16 @@ def _make_password(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def client_environment(workspace: Workspace) -> dict[str, str]:
-    """What a worker, a run or a shell needs to speak to the server of this workspace."""
+def client_environment(workspace: Workspace, *, make_password: bool = True) -> dict[str, str]:
+    """What a worker, a run or a shell needs to speak to the server of this workspace.
+
+    Args:
+        make_password: Whether to make one where there is none; without it nothing is written.
+    """
+    known = make_password or password_file(workspace).exists()
     return {
         "PREFECT_API_URL": api_url(),
-        "PREFECT_API_AUTH_STRING": f"{USER}:{password(workspace)}",
+        **({"PREFECT_API_AUTH_STRING": f"{USER}:{password(workspace)}"} if known else {}),
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
         **_NO_TELEMETRY,
     }
@@ -128,7 +148,7 @@ def client_environment(workspace: Workspace) -> dict[str, str]:
 def server_environment(workspace: Workspace) -> dict[str, str]:
     """What the server is told, in Prefect's own variables; a client's part is in it."""
     host, port = host_and_port()
-    origins = dict.fromkeys(f"http://{name}:{port}" for name in (host, "127.0.0.1", "localhost"))
+    origins = dict.fromkeys(pages_url(name) for name in (host, "127.0.0.1", "localhost"))
     return {
         **client_environment(workspace),
         "PREFECT_SERVER_API_HOST": host,
@@ -142,14 +162,18 @@ def server_environment(workspace: Workspace) -> dict[str, str]:
 
 
 @contextmanager
-def speaking_to_server(workspace: Workspace) -> Iterator[None]:
-    """Within it, this process is a client of the server of this workspace, and so are the processes that it starts."""
-    variables = client_environment(workspace)
+def speaking_to_server(workspace: Workspace, *, make_password: bool = True) -> Iterator[None]:
+    """Within it, this process is a client of the server of this workspace, and so are the processes that it starts.
+
+    Args:
+        make_password: As of `client_environment`.
+    """
+    variables = client_environment(workspace, make_password=make_password)
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     settings = {
         PREFECT_API_URL: variables["PREFECT_API_URL"],
-        PREFECT_API_AUTH_STRING: variables["PREFECT_API_AUTH_STRING"],
+        PREFECT_API_AUTH_STRING: variables.get("PREFECT_API_AUTH_STRING"),
         PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: True,
     }
     try:

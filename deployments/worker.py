@@ -1,6 +1,6 @@
 """Starts one worker of this machine by its role, and starts it again when it crashes.
 
-python -m deployments.worker control | cpu | gpu0 | gpu1 | .. | gpu-all | gpu-cpu | inference
+python -m deployments.worker control | cpu | cycles | gpu0 | gpu1 | .. | gpu-all | gpu-cpu | inference
 
 The first SIGTERM drains: the worker takes nothing new, its runs end, then it ends. A second SIGTERM, or SIGINT
 (Ctrl-C), ends its runs now; they save first. `make up`, systemd and compose start this same command.
@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from deployments.gpus import WorkerSpec, left_out, load_policy, present_gpus, spec_of
+from deployments.gpus import POLICY_VARIABLE, Driver, WorkerSpec, ask_driver, left_out, load_policy, spec_of
 from glaucoma.errors import ArcError
 from glaucoma.machine.drained import this_host
+from glaucoma.roots import WORKSPACE
 
 DRAIN_TIMEOUT_S = 12 * 3600.0
 """How long a draining worker waits for its runs, seconds; then they are told to save and end, and can be resumed."""
@@ -105,6 +106,12 @@ def follow(parent: int) -> None:
         sys.exit(0)  # it is gone already
 
 
+def paths_in_full() -> dict[str, str]:
+    """The paths that this process was told, as they are in its own folder: its child stands in another one."""
+    told = {name: os.environ.get(name) for name in (WORKSPACE, POLICY_VARIABLE)}
+    return {name: str(Path(path).expanduser().absolute()) for name, path in told.items() if path}
+
+
 def worker_command(spec: WorkerSpec, drain_timeout_s: float, *, healthcheck: bool = False) -> list[str]:
     """What the child of this process is."""
     return [
@@ -149,15 +156,16 @@ def chosen_spec(role: str, cuda_visible_devices: str | None) -> WorkerSpec:
 
     Raises:
         SettingsError: The policy is wrong, or gives this machine no such worker.
+        GpuNotShownError: It gives it one, and the driver does not show its GPUs.
     """
     policy = load_policy()
     if cuda_visible_devices is not None:  # the driver counts otherwise here: the policy is taken at its word
-        spec = spec_of(role, policy.model_copy(update={"detect": False}), [], this_host())
+        spec = spec_of(role, policy.model_copy(update={"detect": False}), Driver([]), this_host())
         return replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": cuda_visible_devices})
-    present = present_gpus()
-    for line in left_out(policy, present):
+    driver = ask_driver()
+    for line in left_out(policy, driver.gpus):
         _say(line)
-    return spec_of(role, policy, present, this_host())
+    return spec_of(role, policy, driver, this_host())
 
 
 def _say(line: str) -> None:
@@ -174,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Failed: {error}\n")
         return error.exit_code
     command = worker_command(spec, given.drain_timeout_s, healthcheck=given.with_healthcheck)
-    return Supervisor(command, spec.environment).run()
+    return Supervisor(command, {**spec.environment, **paths_in_full()}).run()
 
 
 if __name__ == "__main__":

@@ -115,9 +115,9 @@ def require_queues(deployment: str, queues: Iterable[str]) -> None:
     if missing:
         raise NotFoundError(
             f"The server has no queue {', '.join(missing)} in the work pool {pool}",
-            expected="a queue for that priority and GPU; `any` and the numbers of this machine's GPUs have one each",
+            expected="a queue for that priority and GPU; `any` and each GPU of a machine's policy have one",
             consequence="Nothing was submitted: no worker would take it",
-            remedy=f"choose another GPU (queue.gpu); or declare the GPU in deployments/gpus.yaml and {_APPLY}",
+            remedy=f"choose another GPU (queue.gpu); or, on the machine whose GPU policy names that GPU, {_APPLY}",
         )
 
 

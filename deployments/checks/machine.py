@@ -1,4 +1,4 @@
-"""Checks of this machine: Python, packages, GPUs, disks, weights, the remote of the datasets."""
+"""Checks of this machine: Python, packages, GPUs, disks, weights, and what it must reach for datasets and runs."""
 
 from __future__ import annotations
 
@@ -136,11 +136,12 @@ def check_weights(workspace: Workspace) -> Finding:
     return ok("weights", f"{len(own)} in {workspace.weights}, {len(cached)} in {hub}")
 
 
-def check_remotes(workspace: Workspace, remote_in_block: Callable[[str], Any]) -> Finding:
-    """Every place where registered versions are kept: that it is there, and answers.
+def check_remotes(workspace: Workspace, remote_in_block: Callable[[str], Any], blocks: Sequence[str] = ()) -> Finding:
+    """Every place where registered versions are kept, or may be: that it is there, and answers.
 
     Args:
         remote_in_block: Gives the remote, with its keys, of a block's name.
+        blocks: Names of blocks of remotes. Of a folder that no version lies in yet, the one above it must be there.
     """
     from glaucoma.datasets.registry import read_registry, stored_at
     from glaucoma.datasets.remote_objects import reach
@@ -159,6 +160,16 @@ def check_remotes(workspace: Workspace, remote_in_block: Callable[[str], Any]) -
             reach(remote)
         except ArcError as error:
             faults.append(str(error))
+    for block in blocks:
+        try:
+            remote = remote_in_block(block)
+            if remote.url in places:
+                continue
+            if "://" not in remote.url and not Path(remote.url).parent.is_dir():
+                faults.append(f"the folder for {remote} (block {block}) is not there")
+            reach(remote)
+        except ArcError as error:
+            faults.append(f"block {block}: {error}")
     if faults:
         return fault(
             "datasets", "; ".join(faults), "mount or start it: python -m flows.check_dataset says what is lost"
@@ -168,3 +179,26 @@ def check_remotes(workspace: Workspace, remote_in_block: Callable[[str], Any]) -
     return ok(
         "datasets", f"{len(entries)} registered versions" + (f" at {', '.join(sorted(places))}" if places else "")
     )
+
+
+def check_accounts(account_in_block: Callable[[str], Any], blocks: Sequence[str]) -> Finding:
+    """The accounts by which runs go to W&B: that their servers answer. Whether one takes the key is not asked.
+
+    Args:
+        account_in_block: Gives the account of a block's name.
+        blocks: Names of blocks of accounts.
+    """
+    from glaucoma.training.tracking.wandb_sync import require_reachable
+
+    if not blocks:
+        return ok("tracking", "no account of W&B: runs are tracked offline and locally")
+    wrong = []
+    for block in blocks:
+        try:
+            require_reachable(account_in_block(block))
+        except ArcError as error:
+            wrong.append(f"block {block}: {error.found}")
+    if wrong:
+        remedy = "correct base_url there; runs are kept here meanwhile, and sync-tracking sends them later"
+        return warning("tracking", "; ".join(wrong), remedy)
+    return ok("tracking", f"the servers of {', '.join(blocks)} answer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import prefect
+from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import WorkerStatus
 
-from blocks.tracking import WandbAccount
 from deployments.applying import Change, Outcome
 from deployments.automations import notification_block
 from deployments.checks.finding import Finding, fault, ok, warning
 from deployments.declaration import NOTIFICATION, declared_pools
+from deployments.gpus import WorkerSpec
 
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 _MEMORY_LEASES = "prefect.server.concurrency.lease_storage.memory"
@@ -49,8 +51,7 @@ async def check_access(url: str, auth: str | None) -> Finding:
     host = urlsplit(url).hostname or ""
     async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
         stranger = await client.get(f"{url}/admin/version")
-        user, _, secret = (auth or "").partition(":")
-        known = await client.get(f"{url}/admin/version", auth=(user, secret))
+        known = await client.get(f"{url}/admin/version", auth=_name_and_password(auth))
     if stranger.status_code != _UNAUTHORIZED:
         found = f"anybody who reaches {host} may do anything"
         say = warning if host in _LOOPBACK else fault
@@ -61,6 +62,11 @@ async def check_access(url: str, auth: str | None) -> Finding:
     if host not in _LOOPBACK and url.startswith("http://"):
         return warning("access", f"the password goes to {host} in the clear", "put the server behind TLS")
     return ok("access", "asks for a password, and takes ours")
+
+
+def _name_and_password(auth: str | None) -> tuple[str, str]:
+    name, _, password = (auth or "").partition(":")
+    return name, password
 
 
 async def check_version(client: PrefectClient) -> Finding:
@@ -92,13 +98,17 @@ def check_settings(settings: Mapping[str, Any]) -> Finding:
     return ok("settings", "leases survive a restart; CSRF and CORS are closed; telemetry is off")
 
 
-async def check_database(client: PrefectClient) -> Finding:
-    """Whether the server reaches its database."""
-    answer = await client.request("GET", "/ready")
+async def check_database(url: str, auth: str | None) -> Finding:
+    """Whether the server reaches its database; asked once, where Prefect's own client would ask for a minute."""
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+        answer = await client.get(f"{url}/ready", auth=_name_and_password(auth))
     if answer.status_code != httpx.codes.OK:
-        return fault("database", f"the server cannot reach it ({answer.status_code})", "look at .services/server.log")
-    runs = (await client.request("POST", "/flow_runs/count", json={})).json()
-    return ok("database", f"answers; {runs} runs are in it")
+        return fault(
+            "database",
+            f"the server does not reach it (it answers {answer.status_code})",
+            "look whether the database runs, and at the end of .services/server.log",
+        )
+    return ok("database", "answers")
 
 
 def check_declared(changes: list[Change]) -> Finding:
@@ -118,10 +128,16 @@ def check_declared(changes: list[Change]) -> Finding:
     return ok("declared", f"{len(changes)} things are as declared")
 
 
-async def check_workers(client: PrefectClient) -> Finding:
-    """For each pool a worker that is online, and neither the pool nor one of its queues paused."""
+async def check_workers(client: PrefectClient, here: Sequence[WorkerSpec] = ()) -> Finding:
+    """For each pool a worker that is online, none of this machine's gone, and neither a pool nor a queue paused.
+
+    Args:
+        here: The workers of this machine by its policy. Those without a GPU may be another machine's business: they are
+            missed where the server has heard of them. A machine of which it has heard of none is no machine of workers.
+    """
     there = {pool.name: pool for pool in await client.read_work_pools(limit=200)}
     missing, paused, held, online = [], [], [], []
+    states: dict[str, bool] = {}
     for name in declared_pools():
         if name not in there:
             missing.append(name)
@@ -131,12 +147,18 @@ async def check_workers(client: PrefectClient) -> Finding:
         queues = await client.read_work_queues(work_pool_name=name, limit=200)
         held += [f"{name}/{queue.name}" for queue in queues if queue.is_paused]
         workers = await client.read_workers_for_work_pool(name)
-        number = sum(worker.status is not None and worker.status.value == "ONLINE" for worker in workers)
+        states |= {one.name: one.status is WorkerStatus.ONLINE for one in workers}
+        number = sum(one.status is WorkerStatus.ONLINE for one in workers)
         online.append(f"{name} {number}")
         if not number:
             missing.append(name)
     if missing:
         return fault("workers", f"no worker is online for {', '.join(missing)}", f"{_UP}, or start its service")
+    known = any(spec.name in states for spec in here)
+    if gone := [
+        spec.name for spec in here if known and not states.get(spec.name, False) and (spec.gpus or spec.name in states)
+    ]:
+        return fault("workers", f"not online: {', '.join(gone)}", f"{_UP}, or systemctl start arc-worker@<role>")
     if paused:
         return warning("workers", f"paused: {', '.join(paused)}", f"prefect work-pool resume {paused[0]}")
     if held:
@@ -146,14 +168,12 @@ async def check_workers(client: PrefectClient) -> Finding:
     return ok("workers", ", ".join(online))
 
 
-async def check_tracking(client: PrefectClient) -> Finding:
-    """The accounts by which runs go to W&B."""
-    slug = WandbAccount.get_block_type_slug()
+async def blocks_of(client: PrefectClient, kind: type[Block]) -> list[str]:
+    """The names of the blocks of that kind on the server."""
+    slug = kind.get_block_type_slug()
     wanted = {"block_types": {"slug": {"any_": [slug]}}, "include_secrets": False}
     found = (await client.request("POST", "/block_documents/filter", json=wanted)).json()
-    if not found:
-        return ok("tracking", f"no block {slug}: runs are tracked offline and locally")
-    return ok("tracking", ", ".join(f"{slug}/{document['name']}" for document in found))
+    return sorted(document["name"] for document in found if document["name"])
 
 
 async def check_notification(client: PrefectClient) -> Finding:

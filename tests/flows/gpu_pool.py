@@ -24,12 +24,15 @@ QUEUES = [name for name in queue_names(["any", "gpu0", "all"]) if name[:3] in ("
 def make_pools() -> None:
     """Makes them where they are not there yet, some of their queues, and the deployments of experiments."""
     with get_client(sync_client=True) as client:
-        try:
-            client.read_work_pool(GPU_POOL)
-        except ObjectNotFound:
-            for pool in (GPU_POOL, INFERENCE_POOL):
+        for pool in (GPU_POOL, INFERENCE_POOL):
+            try:
+                client.read_work_pool(pool)  # another file's tests may have made it, without its queues
+            except ObjectNotFound:
                 client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-            for priority, name in enumerate(QUEUES, 1):
+        for priority, name in enumerate(QUEUES, 1):
+            try:
+                client.read_work_queue_by_name(name, work_pool_name=GPU_POOL)
+            except ObjectNotFound:
                 client.create_work_queue(name, priority=priority, work_pool_name=GPU_POOL)
         for flow in (experiment, planned_experiment):
             deploy(flow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, VariableUpdate
+from prefect.client.schemas.objects import WorkQueueStatus
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Scheduled
+from prefect.states import Cancelled, Paused, Pending, Running, Scheduled, State
 
 from deployments import apply as apply_module
 from deployments import automations, declaration, deploy, pools, values
@@ -219,6 +221,73 @@ def test_what_is_no_longer_declared_goes_when_asked_and_never_under_a_waiting_ru
     server.ask(lambda client: client.delete_flow_run(run.id))
     assert Outcome.FAILED not in outcomes(server.bring(prune=True))
     assert server.queues("arc-try") == ["urgent", "default"]
+
+
+def test_machines_with_other_gpus_leave_each_others_queues_alone(server: Server) -> None:
+    server.deployments = []
+    server.write("automations.yaml", "{}")
+    server.declare_pools("  shared-try: {type: process, gpu_queues: true}")
+    server.write("gpus.yaml", "experiment: [2, 3]")
+    server.bring()
+    theirs = set(server.queues("shared-try"))
+    asked_for = sorted(name for name in theirs if name.endswith("gpu2"))
+
+    async def work(client: PrefectClient) -> None:
+        await client.get_scheduled_flow_runs_for_work_pool("shared-try", work_queue_names=asked_for)
+        there = {queue.name: queue for queue in await queues_of(client, "shared-try")}
+        await client.update_work_queue(there["p05-gpu3"].id, is_paused=True)
+        for _ in range(600):
+            there = {queue.name: queue for queue in await queues_of(client, "shared-try")}
+            if all(there[name].status is WorkQueueStatus.READY for name in asked_for):
+                return
+            await asyncio.sleep(0.1)  # between two looks at what the server writes down
+        raise AssertionError([there[name].status for name in asked_for])
+
+    server.ask(work)
+    server.write("gpus.yaml", "experiment: [0]")
+    assert {name for name, one in server.bring().items() if one.outcome is Outcome.LEFT} == {
+        f"work queue shared-try/{name}" for name in theirs if name.endswith("gpu3") and name != "p05-gpu3"
+    }
+    server.bring(prune=True)
+    left = server.queues("shared-try")
+    assert {name for name in left if name[4:] in ("gpu2", "gpu3")} == {*asked_for, "p05-gpu3"}
+    again = server.bring()["work queue shared-try"]
+    assert (again.outcome, again.detail) == (Outcome.SAME, "34 queues, and 12 by another machine's GPU policy")
+
+
+def test_a_deployment_names_no_folder_so_that_every_worker_takes_its_own(server: Server) -> None:
+    from prefect.deployments.steps.core import run_step
+
+    server.bring()
+    (step,) = server.ask(lambda client: client.read_deployment_by_name("unpack/try")).pull_steps
+    assert str(declaration.PROJECT) not in str(step)
+    before = Path.cwd()
+    try:
+        assert asyncio.run(run_step(step)) == {"directory": str(declaration.PROJECT)}
+        assert Path.cwd() == declaration.PROJECT
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.parametrize("state", [Scheduled(), Paused(timeout_seconds=3600), Pending(), Running()])
+def test_a_deployment_whose_runs_wait_or_are_paused_is_not_removed(server: Server, state: State) -> None:
+    server.write("automations.yaml", "{}")
+    server.bring()
+
+    async def wait(client: PrefectClient) -> Any:
+        deployment = await client.read_deployment_by_name("datasets/try")
+        run = await client.create_flow_run_from_deployment(deployment.id, parameters={"config": {}})
+        await client.set_flow_run_state(run.id, state, force=True)
+        return run.id
+
+    run = server.ask(wait)
+    server.deployments = [UNPACK]
+    refused = server.bring(prune=True)["deployment datasets/try"]
+    assert refused.outcome is Outcome.FAILED
+    assert "1 runs wait or run there" in refused.detail
+    assert server.ask(lambda client: client.read_flow_run(run)).id == run, "it was not deleted either"
+    server.ask(lambda client: client.set_flow_run_state(run, Cancelled(), force=True))
+    assert server.bring(prune=True)["deployment datasets/try"].outcome is Outcome.REMOVED
 
 
 def test_all_failures_are_listed_and_the_rest_is_done(server: Server) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import PrefectClient, get_client
@@ -18,9 +19,10 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Cancelling, Pending, Running, State
 
-from deployments import local
+from deployments import local, local_workers
 from deployments.applying import Applying
 from deployments.declaration import declared_pools
+from deployments.gpus import GpuPolicy, worker_specs
 from deployments.leftovers import close_lost_runs, runs_with_a_process, workers_in_the_books
 from deployments.pools import apply_pools
 
@@ -74,6 +76,22 @@ def test_runs_that_a_power_cut_left_are_closed_and_no_others() -> None:
             for run in (alive, elsewhere, command):
                 assert await state_of(client, run) is StateType.RUNNING
             assert await close_lost_runs(client, [OURS], {alive}) == [], "safe to do again"
+
+    asyncio.run(check())
+
+
+def test_up_leaves_the_runs_of_a_machine_whose_name_ends_like_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "this_host", lambda: "retina")
+
+    async def check() -> None:
+        async with get_client() as client:
+            ours = await started(client, Running(), "arc-gpu0-retina")
+            theirs = await started(client, Running(), "arc-gpu0-big-retina")
+            await local._close_lost_runs(local.Workspace.at(tmp_path))
+            assert await state_of(client, ours) is StateType.CRASHED
+            assert await state_of(client, theirs) is StateType.RUNNING
 
     asyncio.run(check())
 
@@ -139,9 +157,9 @@ async def made(client: PrefectClient) -> None:
             continue
 
 
-def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `down` does, in its order, in place of doing it."""
     done: list[str] = []
 
     async def said(what: str) -> None:
@@ -165,5 +183,41 @@ def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
     monkeypatch.setattr(local, "stop_workers", lambda folder: done.append("stop the workers"))
     monkeypatch.setattr(local, "stop_rest", lambda folder, grace_s: done.append("rest"))
     monkeypatch.setattr(local, "deactivate_profile", lambda: done.append("profile"))
+    return done
+
+
+def test_down_stops_the_workers_before_it_resumes_the_pools_and_the_server_last(
+    tmp_path: Path, stopping: list[str]
+) -> None:
     local.down(local.Workspace.at(tmp_path))
-    assert done == ["pause", "cancel", "stop the workers", "resume", "stop server", "rest", "profile"]
+    assert stopping == ["pause", "cancel", "stop the workers", "resume", "stop server", "rest", "profile"]
+
+
+async def refuse(*arguments: object) -> None:
+    """As a server answers to another password than its own."""
+    request = httpx.Request("GET", "http://127.0.0.1:4200/api/work_pools/arc-gpu")
+    answer = httpx.Response(401, json={"exception_message": "Unauthorized"}, request=request)
+    raise httpx.HTTPStatusError("401", request=request, response=answer)
+
+
+@pytest.mark.parametrize(("refused", "before"), [("_pause_pools", []), ("_cancel_runs", ["pause"])])
+def test_a_server_that_refuses_keeps_down_from_stopping_nothing(
+    refused: str,
+    before: list[str],
+    tmp_path: Path,
+    stopping: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(local, refused, refuse)
+    local.down(local.Workspace.at(tmp_path))
+    assert stopping == [*before, "stop the workers", "stop server", "rest", "profile"]
+    assert "runs are not cancelled: the server answers 401: Unauthorized" in capsys.readouterr().out
+
+
+def test_status_shows_the_workers_though_the_server_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_workers, "_runs_by_worker", refuse)
+    specs = worker_specs(GpuPolicy(), [], "eye")
+    lines = local_workers.describe_workers(specs, tmp_path, local.Workspace.at(tmp_path), server_answers=True)
+    assert lines[0] == "what the workers run is not known: the server answers 401: Unauthorized"
+    assert len(lines) == len(specs) + 1

@@ -68,7 +68,7 @@ def sync_runs(
     ready = {run_id: left for run_id, found in waiting.items() if (left := [p for p in found if not p.sent])}
     if ready and not dry_run:
         account = _required(account)
-        _require_reachable(account)
+        require_reachable(account)
     outcomes = []
     for number, (run_id, found) in enumerate(waiting.items()):
         report(number / len(waiting), run_id)
@@ -95,8 +95,12 @@ def _required(account: Account | None) -> Account:
     return account
 
 
-def _require_reachable(account: Account) -> None:
-    """Asks the server for anything at all, by way of a proxy where the environment names one."""
+def require_reachable(account: Account) -> None:
+    """Asks the server for anything at all, by way of a proxy where the environment names one.
+
+    Raises:
+        TransientError: It gives no answer of any kind.
+    """
     request = urllib.request.Request(account.base_url, method="HEAD")  # noqa: S310  http or https: Account checks it
     try:
         with urllib.request.urlopen(request, timeout=_REACHED_WITHIN_S):  # noqa: S310

@@ -1,6 +1,8 @@
 import asyncio
+import http.server
 import os
 import socket
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -124,6 +126,45 @@ def test_a_server_that_does_not_answer_is_a_fault_and_ends_the_other_questions_t
     assert found[-1].name == "server"
     assert (found[-1].level, "nothing answers" in found[-1].found) == (Level.FAULT, True)
     assert asyncio.run(server.check_reachable(None)).level is Level.FAULT
+
+
+def test_a_server_without_its_database_is_a_fault_that_is_said_at_once_and_ends_the_questions(tmp_path, monkeypatch):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    class Sick(http.server.BaseHTTPRequestHandler):
+        """Prefect's server while its database is away."""
+
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(503 if self.path.endswith("/ready") else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *said):
+            """Says nothing."""
+
+    asked = []
+    sick = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sick)
+    threading.Thread(target=sick.serve_forever, daemon=True).start()
+    try:
+        with temporary_settings(updates={PREFECT_API_URL: f"http://127.0.0.1:{sick.server_port}/api"}):
+            found = doctor.examine(Workspace.at(tmp_path))
+    finally:
+        sick.shutdown()
+        sick.server_close()
+    assert (found[-1].name, found[-1].level) == ("database", Level.FAULT)
+    assert "it answers 503" in found[-1].found
+    assert asked.count("/api/ready") == 1
+
+
+def test_the_gpus_for_evaluations_are_looked_for_too(tmp_path, monkeypatch):
+    policy = tmp_path / "gpus.yaml"
+    policy.write_text("experiment: [0]\ninference: [3]")
+    monkeypatch.setenv("ARC_GPU_POLICY", str(policy))
+    wanted = []
+    monkeypatch.setattr(machine, "check_gpus", lambda gpus: wanted.extend(gpus) or machine.ok("gpus", ""))
+    [doctor.looked("machine", check) for check in doctor._of_machine(Workspace.at(tmp_path / "workspace"), 1)]
+    assert wanted == [0, 3]
 
 
 def test_settings_that_a_server_must_not_run_without_are_named():

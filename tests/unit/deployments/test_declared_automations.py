@@ -144,8 +144,9 @@ def test_a_queue_without_a_worker_and_short_runs_that_are_late_are_told() -> Non
     gone = event("prefect.work-pool.not-ready", "prefect.work-pool.1")
     gone.resource.root["prefect.resource.name"] = "arc-gpu"
     assert covering(gone) == {"arc: a work pool has no worker"}
-    queue = event("prefect.work-queue.not-ready", "prefect.work-queue.1", related("work-pool", "arc-gpu"))
-    assert covering(queue) == {"arc: a GPU's queue has no worker"}
+    for pool in ("arc-gpu", "arc-cpu"):
+        queue = event("prefect.work-queue.not-ready", "prefect.work-queue.1", related("work-pool", pool))
+        assert covering(queue) == {"arc: a queue has no worker"}, "another worker of the pool may be there"
     late = event("prefect.flow-run.Late", "prefect.flow-run.1", related("work-pool", "arc-control"))
     assert covering(late) == {"arc: short runs are late", "arc: a run has waited for a day"}
     waits = event("prefect.flow-run.Late", "prefect.flow-run.1", related("work-pool", "arc-gpu"))

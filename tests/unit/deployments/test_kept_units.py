@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployments.entry import SECRETS
-from deployments.gpus import GpuPolicy, load_policy, worker_specs
+from deployments.gpus import GpuNotShownError, GpuPolicy, load_policy, worker_specs
 from deployments.worker import SAVE_S, arguments_of
 
 DEPLOYMENTS = Path(__file__).resolve().parents[3] / "deployments"
@@ -97,6 +97,22 @@ def test_stopping_a_unit_drains_its_worker_and_leaves_it_the_time():
     assert service["OOMPolicy"] == "continue"
 
 
+def test_the_page_has_workers_drain_before_a_reboot_that_systemd_forces_after_half_an_hour():
+    assert seconds(unit("arc-worker@.service")["Service"]["TimeoutStopSec"]) > seconds("30m"), "it would force it"
+    page = (DEPLOYMENTS.parent / "docs" / "how-to" / "run-deployed.md").read_text()
+    assert "`systemctl stop 'arc-worker@*' && systemctl reboot`" in page
+
+
+def test_a_worker_waits_for_a_driver_that_is_late_after_a_boot():
+    parsed = unit("arc-worker@.service")
+    for order in ("After", "Wants"):
+        assert "nvidia-persistenced.service" in parsed["Unit"][order].split()
+    load = parsed["Service"]["ExecStartPre"]
+    assert load.startswith("-+"), "without a driver the worker starts too; the driver is loaded as root"
+    assert parsed["Service"]["Restart"] == "always"
+    assert GpuNotShownError.exit_code != int(parsed["Service"]["RestartPreventExitStatus"])
+
+
 def test_workers_stop_before_the_server():
     assert {"arc-server.service", "arc-apply.service"} <= set(unit("arc-worker@.service")["Unit"]["After"].split())
     assert unit("arc-apply.service")["Unit"]["After"] == "arc-server.service"
@@ -119,6 +135,12 @@ def test_the_example_of_the_environment_listens_on_loopback_and_holds_no_secret(
 def test_the_roles_that_the_unit_names_as_an_example_exist(policy):
     named = re.findall(r"arc-worker@([a-z0-9-]+)\b", (UNITS / "arc-worker@.service").read_text())
     assert set(named) <= set(roles(policy))
+
+
+def test_the_page_enables_every_role_of_the_policy_that_ships(policy):
+    page = (DEPLOYMENTS.parent / "docs" / "how-to" / "run-deployed.md").read_text()
+    (enabled,) = re.findall(r"enable --now (arc-worker@control .*(?:\n  .*)*)", page)
+    assert re.findall(r"arc-worker@([a-z0-9-]+)", enabled) == roles(policy)
 
 
 # compose
@@ -167,7 +189,7 @@ def test_no_container_knows_a_password_but_by_a_file(compose):
     text = (DEPLOYMENTS / "compose" / "compose.yaml").read_text()
     for one in compose["services"].values():
         environment = one.get("environment", {})
-        secret = {name for name in environment if re.search("PASSWORD|AUTH_STRING|DATABASE_URL", name)}
+        secret = {name for name in environment if re.search("PASSWORD|AUTH_STRING|DATABASE_URL|REDIS_URL", name)}
         assert all(name.endswith("_FILE") for name in secret), secret
         assert {environment[name] for name in secret} <= {f"/run/secrets/{name}" for name in one.get("secrets", [])}
     assert all(secret.keys() == {"file"} for secret in compose["secrets"].values())

@@ -58,6 +58,42 @@ def test_the_password_is_made_once_and_is_for_its_owner_alone(workspace):
     assert mode(password_file(workspace)) == 0o600
 
 
+def test_a_host_of_ipv6_stands_in_brackets_in_an_address(workspace, monkeypatch):
+    monkeypatch.setenv("PREFECT_SERVER_API_HOST", "::1")
+    assert profile.api_url() == "http://[::1]:4999/api"
+    server = server_environment(workspace)
+    assert server["PREFECT_SERVER_API_HOST"] == "::1"
+    assert "http://[::1]:4999" in server["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",")
+
+
+def test_another_user_is_told_whose_the_password_is(workspace, monkeypatch):
+    password(workspace)
+
+    def not_yours(*arguments, **options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(profile.Path, "chmod", not_yours)
+    password(workspace)  # closed already: nothing to change
+    password_file(workspace).parent.joinpath("password").unlink()
+    password_file(workspace).write_text("x" * 20)
+    with pytest.raises(SettingsError, match="as that user"):
+        password(workspace)
+    monkeypatch.undo()
+    monkeypatch.setattr(profile.Path, "read_text", not_yours)
+    with pytest.raises(SettingsError, match="as that user"):
+        password(workspace)
+
+
+@pytest.mark.parametrize("what", ["status", "drain", "down"])
+def test_only_up_makes_a_password(what, workspace, monkeypatch, capsys):
+    from deployments import local
+
+    monkeypatch.setenv("ARC_WORKSPACE", str(workspace.root))
+    assert local.main([what]) == 0
+    assert not password_file(workspace).exists()
+    assert ("server: not running" in capsys.readouterr().out) is (what == "status")
+
+
 def test_a_password_that_another_start_made_in_the_same_moment_stays(workspace):
     there = password(workspace)
     profile._make_password(password_file(workspace))

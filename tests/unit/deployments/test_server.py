@@ -87,6 +87,14 @@ def test_a_secret_that_is_not_there_is_refused(tmp_path, content, said):
         with_secrets({"PREFECT_API_AUTH_STRING_FILE": str(path)})
 
 
+def test_a_secret_that_is_not_wanted_has_an_empty_file(tmp_path):
+    path = tmp_path / "redis_url"
+    path.write_text("")
+    assert with_secrets({"ARC_REDIS_URL_FILE": str(path)}) == {}
+    path.write_text("redis://:secret@redis:6379/0\n")
+    assert with_secrets({"ARC_REDIS_URL_FILE": str(path)}) == {"ARC_REDIS_URL": "redis://:secret@redis:6379/0"}
+
+
 def test_a_secret_that_is_given_twice_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="both set"):
         with_secrets({"ARC_REDIS_URL": "redis://a", "ARC_REDIS_URL_FILE": str(tmp_path / "b")})

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.gpus import GpuPolicy, worker_specs
+from deployments import worker
+from deployments.gpus import Driver, GpuPolicy, worker_specs
 from deployments.worker import DRAIN_TIMEOUT_S, arguments_of, chosen_spec, worker_command
 from glaucoma.errors import SettingsError
 
@@ -134,7 +135,7 @@ def test_a_worker_that_was_told_nonsense_is_not_started_again():
 
 
 def test_the_childs_command_says_what_the_worker_is():
-    spec = worker_specs(GpuPolicy(experiment=(3,)), [3], "eye")[2]
+    spec = worker_specs(GpuPolicy(experiment=(3,)), [3], "eye")[3]
     words = worker_command(spec, 60, healthcheck=True)
     assert words[1:3] == ["-m", "deployments.drainable"]
     assert ("arc-gpu3-eye" in words, words.count("--work-queue"), words[words.index("--gpu") + 1]) == (True, 33, "3")
@@ -148,9 +149,28 @@ def test_in_a_container_a_gpu_has_another_number_than_on_the_machine(tmp_path, m
     assert spec.gpus == (1,), "its mark goes by the machine's number"
 
 
+def test_paths_that_a_worker_was_told_are_those_of_the_folder_that_it_was_started_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARC_WORKSPACE", "mine")
+    monkeypatch.delenv("ARC_GPU_POLICY", raising=False)
+    told = []
+    monkeypatch.setattr(worker.Supervisor, "run", lambda self: told.append(self._environment) or 0)
+    assert worker.main(["cpu"]) == 0
+    assert told[0]["ARC_WORKSPACE"] == str(tmp_path / "mine")
+    assert "ARC_GPU_POLICY" not in told[0]
+
+
 def test_a_role_that_is_none_is_refused():
     with pytest.raises(SettingsError, match="no worker with the role 'gpu7'"):
         chosen_spec("gpu7", None)
+
+
+def test_a_worker_whose_gpu_is_late_ends_so_that_systemd_starts_it_again(monkeypatch, capsys):
+    monkeypatch.delenv("ARC_GPU_POLICY", raising=False)
+    monkeypatch.setattr(worker, "ask_driver", lambda: Driver([], "Driver Not Loaded"))
+    assert worker.main(["gpu0"]) == 1
+    assert "Driver Not Loaded" in capsys.readouterr().err
+    assert worker.main(["gpu7"]) == 2, "wrong settings stay wrong"
 
 
 def test_the_time_for_draining_is_long_unless_it_is_given():
