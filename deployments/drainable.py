@@ -211,7 +211,7 @@ async def _missing(client: PrefectClient, options: Options) -> str:
 
     A server that lacks one queue answers "not found" when a worker asks for work, which Prefect takes for "none".
     """
-    remedy = "`python -m deployments.apply` makes it"
+    remedy = "`python -m deployments.apply` with this machine's GPU policy makes it"
     try:
         there: set[str] = set()
         while page := await client.read_work_queues(work_pool_name=options.pool, limit=200, offset=len(there)):

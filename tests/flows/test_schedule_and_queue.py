@@ -206,7 +206,7 @@ def test_the_queue_shows_what_runs_then_what_waits_in_its_order(
 
 def test_a_planned_experiment_is_what_the_plan_says_and_nothing_else(workspace: Path) -> None:
     given = {"workspace": workspace, "cycle": "eyes-0001-0a1b2c", "experiment": "cls-small_cnn-0a1b2c3d"}
-    with pytest.raises(NotFoundError, match="No plan of a cycle eyes-0001-0a1b2c"):
+    with pytest.raises(NotFoundError, match="knows the plan of eyes-0001-0a1b2c"):
         planned_experiment(PlannedExperimentConfig.model_validate(given))
     for name, value in (("cycle", "../../etc"), ("cycle", "eyes-0001-0a1b2c/.."), ("experiment", "../x"), ("spec", {})):
         with pytest.raises(ValueError, match=name):
