@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs_machine import DrainConfig
-from flows.queues import ANY, GPU_POOL, URGENT, queue_name, queue_names
+from flows.queues import ANY, GPU_POOL, URGENT, instead_of, queue_name, queue_names
 from flows.resolve import workspace_of
 from flows.results_machine import DrainResult
 from glaucoma.machine.drained import this_host
@@ -38,11 +38,16 @@ def drain_and_end(
 
     Args:
         grace_s: How long a run may take to save its training.
-        most_per_experiment: So often an experiment is taken up in all; 0: never; None: as often as a person wants it.
+        most_per_experiment: So often an experiment is taken up in all; 0: never; None: as often as a person wants it,
+            a whole cycle or planned experiment too.
     """
     mark, paused = drain_gpu(workspace, gpu, reason, GPU_POOL, queue_names([f"gpu{gpu}"]))
     options = RecoverOptions(
-        delay_s=_DELAY_S, most_per_experiment=most_per_experiment, most_again=1, queue=queue_name(URGENT, ANY)
+        delay_s=_DELAY_S,
+        most_per_experiment=most_per_experiment,
+        most_again=None if most_per_experiment is None else 1,
+        queue=queue_name(URGENT, ANY),
+        instead=instead_of,
     )
     ended, recoveries = end_runs_on(workspace, gpu, reason, grace_s, None if most_per_experiment == 0 else options)
     started = [run for one in recoveries for run in one.started]

@@ -45,6 +45,7 @@ from glaucoma.training import gpu_work
 from glaucoma.training.experiment import Experiment, Status, create_experiment
 from glaucoma.training.processes import MARK, mark_of
 from glaucoma.training.settings import ExecutionSettings
+from glaucoma.training.spec import experiment_id
 from glaucoma.workspace import Workspace
 from tasks import drain as drain_task
 from tasks import watch as watch_task
@@ -66,12 +67,12 @@ def deployments() -> dict[str, UUID]:
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-        for name in ("p00-any", "p05-any", "p00-gpu61", "p05-gpu61", "p05-gpu62"):
+        for name in ("p00-any", "p05-any", "p00-gpu61", "p05-gpu61", "p05-gpu62", "p02-any", "p02-gpu63"):
             try:
                 client.read_work_queue_by_name(name, POOL)
             except ObjectNotFound:
                 client.create_work_queue(name=name, work_pool_name=POOL)
-        for name in ("train", "resume", "research-cycle", "validate"):
+        for name in ("train", "resume", "research-cycle", "planned-experiment", "validate"):
             flow_id = client.create_flow_from_name(name)
             found[name] = client.create_deployment(
                 flow_id, name, work_pool_name=POOL, work_queue_name="p05-any", enforce_parameter_schema=False
@@ -83,11 +84,15 @@ def deployments() -> dict[str, UUID]:
 def lost(tiny: Any, workspace: Workspace, deployments: dict[str, UUID]) -> Callable[..., tuple[FlowRun, Experiment]]:
     """A crashed run of a deployment, and an experiment that it was training."""
 
-    def make(deployment: str = "train", seed: int = 0, tags: tuple[str, ...] = ()) -> tuple[FlowRun, Experiment]:
+    def make(
+        deployment: str = "train", seed: int = 0, tags: tuple[str, ...] = (), queue: str = "p05-any"
+    ) -> tuple[FlowRun, Experiment]:
         config = {"workspace": str(workspace.root), "preset": "smoke", "name": "tiny"}
+        if deployment == "planned-experiment":
+            config["experiment"] = experiment_id(tiny.tiny_spec(seed=seed))
         with get_client(sync_client=True) as client:
             run = client.create_flow_run_from_deployment(
-                deployments[deployment], parameters={"config": config}, tags=tags
+                deployments[deployment], parameters={"config": config}, tags=tags, work_queue_name=queue
             )
             client.set_flow_run_state(run.id, Crashed(message="its machine lost power"), force=True)
         spec = tiny.tiny_spec(seed=seed)
@@ -174,6 +179,30 @@ def test_a_crashed_cycle_is_started_again_once_with_its_tags(
     second = recover(of(workspace, RecoverConfig, flow_run=again.id))
     assert second.started == []
     assert "crashed each time" in next(iter(second.left.values()))
+
+
+def test_a_planned_experiment_of_a_drained_gpu_stands_in_the_queue_for_any(
+    lost: Callable[..., tuple[FlowRun, Experiment]],
+    workspace: Workspace,
+    on_gpu: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)
+    run, _ = lost("planned-experiment", seed=11, queue="p02-gpu63", tags=("arc-cycle:a/b",))
+    for crashed_before in range(3):  # a person may drain as often as they like
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Running(), force=True)
+        on_gpu(run.id, 63)
+        done = drain(of(workspace, DrainConfig, gpu=63, end_run=True, end_grace_s=60))
+        assert queues("p02-gpu63") == {"p02-gpu63": True}
+        assert len(done.started) == 1, f"after {crashed_before} drains"
+        (run,) = runs(*done.started)
+        assert run.work_queue_name == "p02-any"
+        assert "arc-cycle:a/b" in run.tags
+    assert undrain(of(workspace, UndrainConfig, gpu=63)).resumed == ["p02-gpu63"]
+    run, _ = lost("planned-experiment", seed=12, queue="p02-gpu63")
+    (again,) = runs(*recover(of(workspace, RecoverConfig, flow_run=run.id)).started)
+    assert again.work_queue_name == "p02-gpu63"
 
 
 def test_what_is_not_crashed_or_trains_nothing_is_left(
