@@ -181,6 +181,27 @@ def test_a_crashed_cycle_is_started_again_once_with_its_tags(
     assert "crashed each time" in next(iter(second.left.values()))
 
 
+def test_queues_that_another_machines_worker_serves_stay_open_and_the_mark_alone_holds_this_one_back(
+    workspace: Workspace, deployments: dict[str, UUID]
+) -> None:
+    with get_client(sync_client=True) as client:
+        for name in (f"arc-gpu62-{this_host()}", "arc-gpu6-another-host", "arc-gpu-all-another-host"):
+            client.send_worker_heartbeat(POOL, name, 30)
+        assert drain(of(workspace, DrainConfig, gpu=62)).paused == ["p05-gpu62"], "nobody else serves it"
+        assert undrain(of(workspace, UndrainConfig, gpu=62)).resumed == ["p05-gpu62"]
+        client.send_worker_heartbeat(POOL, "arc-gpu62-another-host", 30)
+        assert drain(of(workspace, DrainConfig, gpu=62)).paused == []
+        assert queues("p05-gpu62") == {"p05-gpu62": False}
+        assert [mark.gpu for mark in drained(workspace)] == [62]
+        assert undrain(of(workspace, UndrainConfig, gpu=62)).was_drained
+        for worker in client.read_workers_for_work_pool(POOL):
+            client.request(
+                "DELETE",
+                "/work_pools/{name}/workers/{worker}",
+                path_params={"name": POOL, "worker": worker.name},
+            )
+
+
 def test_a_planned_experiment_of_a_drained_gpu_stands_in_the_queue_for_any(
     lost: Callable[..., tuple[FlowRun, Experiment]],
     workspace: Workspace,
