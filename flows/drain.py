@@ -27,8 +27,13 @@ def drain(config: DrainConfig) -> DrainResult:
     workspace = workspace_of(config)
     if config.end_run:
         return drain_and_end(workspace, config.gpu, config.reason, config.end_grace_s, None if config.resume else 0)
-    mark, paused = drain_gpu(workspace, config.gpu, config.reason, GPU_POOL, queue_names([f"gpu{config.gpu}"]))
-    return DrainResult(host=this_host(), gpu=config.gpu, reason=mark.reason, paused=paused, ended=[], started=[])
+    return drain_only(workspace, config.gpu, config.reason)
+
+
+def drain_only(workspace: Workspace, gpu: int, reason: str) -> DrainResult:
+    """Marks the GPU; what is on it ends by itself."""
+    mark, paused = drain_gpu(workspace, gpu, reason, GPU_POOL, queue_names([f"gpu{gpu}"]))
+    return DrainResult(host=this_host(), gpu=gpu, reason=mark.reason, paused=paused, ended=[], started=[])
 
 
 def drain_and_end(

@@ -47,7 +47,7 @@ def hangs(
     if work.moved_at is None or (now - work.moved_at).total_seconds() < hang_after_s:
         return ""
     began_s = now.timestamp() - hang_after_s
-    quiet = f"no progress for {(now - work.moved_at).total_seconds():.0f} s"
+    quiet = _quiet(work.moved_at, now)
     codes = [xid.code for xid in xids if xid.pci == pci and xid.at.timestamp() >= began_s]
     if pci is not None and codes:
         return f"{quiet}, and Xid {', '.join(map(str, sorted(set(codes))))} in the kernel's log"
@@ -62,6 +62,17 @@ def hangs(
     if all(_stands_still(load, memory) for load, memory in loads):
         return f"{quiet}, and the GPU claims to be busy and moves no memory all the while"
     return ""
+
+
+def stalls(work: Work, now: datetime, hang_after_s: float) -> str:
+    """Why work on a GPU that the driver does not reach has stopped; empty where it moves, or cannot be judged."""
+    if work.moved_at is None or (now - work.moved_at).total_seconds() < hang_after_s:
+        return ""
+    return f"{_quiet(work.moved_at, now)}, and the driver does not reach the GPU"
+
+
+def _quiet(moved_at: datetime, now: datetime) -> str:
+    return f"no progress for {(now - moved_at).total_seconds():.0f} s"
 
 
 def _longest_hole_s(rows: Sequence[Row], began_s: float, now_s: float) -> float:
@@ -87,6 +98,7 @@ def judge_hangs(found: dict[int, str], before: States) -> tuple[dict[str, float]
             now[key] = 0.0
     for gpu, why in found.items():
         if why and not now.get(f"gpu{gpu}.hung"):
-            changes.append(Change(HUNG, f"GPU {gpu} hangs: {why}", gpu, True, {"why": why}))
+            message = f"GPU {gpu} hangs: {why}"
+            changes.append(Change(HUNG, message, gpu, drains=True, ends=True, figures={"why": why}))
         now[f"gpu{gpu}.hung"] = float(bool(why))
     return now, changes

@@ -344,6 +344,45 @@ def test_a_gpu_that_hangs_is_told_and_drained_and_its_experiment_goes_on_elsewhe
     assert watch(of(workspace, WatchConfig, watch=ONCE)).changes == []
 
 
+def test_a_driver_that_does_not_answer_drains_and_ends_no_run_that_moves(
+    lost: Callable[..., tuple[FlowRun, Experiment]],
+    workspace: Workspace,
+    on_gpu: Callable[..., int],
+    made_up_driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)
+    told = []
+    for module in (watch_task, drain_task):
+        monkeypatch.setattr(module, "emit_event", lambda event, **more: told.append((event, more["payload"]["gpu"])))
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(processes=[]))
+    config = of(workspace, WatchConfig, watch={**ONCE, "hangs": {"hang_after_s": 900, "end_grace_s": 60}})
+    assert watch(config).changes == []
+    run, experiment = lost(seed=6)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Running(), force=True)
+    on_gpu(run.id, 1, **{MARK: mark_of(experiment.folder)})
+    mismatch = {"nvmlInit": (18, "Driver/library version mismatch")}
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(mismatch, processes=[]))
+    assert watch(config).drained == [0, 1]
+    assert [mark.gpu for mark in drained(workspace)] == [0, 1]
+    assert Recoveries(workspace).of(run.id) is None, "it moves: it is left alone"
+    assert watch(config).changes == []
+    began = datetime.now(UTC) - timedelta(hours=1)
+    found = gpu_work.run_processes
+    monkeypatch.setattr(gpu_work, "run_processes", lambda names: [replace(one, began_at=began) for one in found(names)])
+    assert watch(config).drained == [1]
+    recovery = Recoveries(workspace).of(run.id)
+    assert recovery is not None
+    assert recovery.experiments == (experiment.experiment_id,)
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(processes=[]))
+    back = watch(config)
+    assert [message[:30] for message in back.changes] == [f"The driver reaches GPU {gpu} again" for gpu in (0, 1)]
+    assert [mark.gpu for mark in drained(workspace)] == [0, 1], "until a person trusts it"
+    errors = [("arc.gpu.error", 0), ("arc.gpu.error", 1), ("arc.gpu.drained", 0), ("arc.gpu.drained", 1)]
+    assert told == [*errors, ("arc.gpu.hung", 1), ("arc.gpu.reached", 0), ("arc.gpu.reached", 1)]
+
+
 def test_a_gpu_of_another_machine_is_not_touched(workspace: Workspace) -> None:
     with pytest.raises(SettingsError, match="on another-host"):
         drain(of(workspace, DrainConfig, gpu=0, host="another-host"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from glaucoma.machine.hangs import Work, hangs, judge_hangs
+from glaucoma.machine.hangs import Work, hangs, judge_hangs, stalls
 from glaucoma.machine.settings import WatchSettings
 from glaucoma.machine.store import Row
 from glaucoma.machine.xid import Xid
@@ -90,6 +90,12 @@ def test_an_xid_of_that_gpu_and_no_progress_is_enough():
     assert why([], quiet_minutes=5, xids=[recent]) == ""
     assert why([], xids=[recent.model_copy(update={"pci": "0000:01:00"})]) == ""
     assert why([], xids=[recent.model_copy(update={"at": NOW - timedelta(hours=1)})]) == ""
+
+
+def test_work_on_a_gpu_out_of_reach_stalls_only_where_it_does_not_move():
+    assert stalls(work(20), NOW, AFTER_S) == "no progress for 1200 s, and the driver does not reach the GPU"
+    assert stalls(work(9), NOW, AFTER_S) == ""
+    assert stalls(work(None), NOW, AFTER_S) == ""
 
 
 def test_a_hang_is_told_once_and_again_after_it_was_over():
