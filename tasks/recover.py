@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RESUME = "resume/resume"
 WHOLE = frozenset({"research-cycle", "planned-experiment"})
-"""Deployments that take up their own work when they are started again with the same parameters."""
+"""Deployments that take up their own work when they are started again with the same parameters, once it is free."""
 ALONE = frozenset({"train", "experiment"})
 """Deployments that are started again where they had not begun to train."""
 _HANDED_ON = ("workspace", "preset", "evaluate", "explain", "execution", "retry_failed")
@@ -157,6 +157,8 @@ def _wanted(run: FlowRun, deployment: str, workspace: Workspace, recoveries: Any
     before = recoveries.started_by(run.id)
     depth = before.depth + 1 if before is not None and before.again else 0
     again = deployment in WHOLE or (deployment in ALONE and not names and not left)
+    if again and deployment in WHOLE and (alive := _alive(run, given, workspace)):
+        again, left = False, {**left, **alive}
     if again and options.most_again is not None and depth >= options.most_again:
         again, left = False, {**left, run.name: f"was started again {depth} times already, and crashed each time"}
     return Recovery(
@@ -167,6 +169,24 @@ def _wanted(run: FlowRun, deployment: str, workspace: Workspace, recoveries: Any
         depth=depth,
         left=left,
     )
+
+
+def _alive(run: FlowRun, given: Mapping[str, Any], workspace: Workspace) -> dict[str, str]:
+    """Of a cycle or a planned experiment, what a living process still works on, and how that shows.
+
+    A machine that is cut off from the server has its runs marked crashed while they go on.
+    """
+    from glaucoma.records.cycle_turn import cycle_of_living_run
+    from glaucoma.training.claims import is_trained_now
+    from glaucoma.training.experiment import list_experiments
+
+    if cycle := cycle_of_living_run(str(run.id), workspace):
+        return {cycle: "is being worked on by the process of that run, which lives"}
+    return {
+        one.experiment_id: f"{one.experiment_id} is being trained by another process"
+        for one in list_experiments(workspace)
+        if one.experiment_id == given.get("experiment") and is_trained_now(one, workspace)
+    }
 
 
 def _start(client: SyncPrefectClient, run: FlowRun, recovery: Recovery, options: RecoverOptions) -> list[UUID]:

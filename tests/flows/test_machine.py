@@ -37,6 +37,7 @@ from glaucoma.machine.drained import drained, this_host
 from glaucoma.machine.host import read_machine
 from glaucoma.machine.processes import RUN_ID, VISIBLE
 from glaucoma.machine.store import Store, only_watch, store_path
+from glaucoma.records.cycle_turn import cycle_turn
 from glaucoma.records.ended import TrainingRun, note_run
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.recoveries import Recoveries
@@ -179,6 +180,24 @@ def test_a_crashed_cycle_is_started_again_once_with_its_tags(
     second = recover(of(workspace, RecoverConfig, flow_run=again.id))
     assert second.started == []
     assert "crashed each time" in next(iter(second.left.values()))
+
+
+def test_a_cycle_or_planned_experiment_whose_process_lives_is_not_started_a_second_time(
+    lost: Callable[..., tuple[FlowRun, Experiment]], workspace: Workspace
+) -> None:
+    cut_off, _ = lost("research-cycle", seed=13)
+    with cycle_turn("tiny-0001-abc", str(cut_off.id), workspace):
+        done = recover(of(workspace, RecoverConfig, flow_run=cut_off.id))
+    assert (done.started, done.again) == ([], False)
+    assert "the process of that run, which lives" in done.left["tiny-0001-abc"]
+    trains, experiment = lost("planned-experiment", seed=14)
+    (experiment.folder / "logs" / "run.json").unlink()  # its note may lie on another machine, or not be written yet
+    with experiment.lock(workspace):
+        done = recover(of(workspace, RecoverConfig, flow_run=trains.id))
+    assert (done.started, done.again) == ([], False)
+    assert "is being trained by another process" in done.left[experiment.experiment_id]
+    dead, experiment = lost("planned-experiment", seed=15)
+    assert recover(of(workspace, RecoverConfig, flow_run=dead.id)).again
 
 
 def test_queues_that_another_machines_worker_serves_stay_open_and_the_mark_alone_holds_this_one_back(
