@@ -92,7 +92,7 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
     """What makes two starts the same cycle: all settings but places, and how, when and by whose leave it is run."""
-    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "approval"})
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "recovery_s", "approval"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
     return settings
@@ -114,7 +114,8 @@ def run_on_workers(
 ) -> None:
     """Submits each proposed experiment as a run of its own and waits for all of them, holding no GPU meanwhile.
 
-    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again.
+    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again. One that
+    crashed is waited for in the run that `recover` starts in its place.
     """
     require_fitting(config.queue, config.train.execution)
     wanted = [planned_run(proposal, plan, config) for proposal in proposals]
@@ -123,7 +124,8 @@ def run_on_workers(
     there = partial(is_done, workspace=workspace)
     with cancelled_together():
         runs: list[Submitted] = submit(PLANNED, wanted, there, awaited=True)
-        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, artifact_key("waits", plan.cycle_id))
+        key = artifact_key("waits", plan.cycle_id)
+        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, key, config.recovery_s)
     for proposal, end in zip(proposals, ends, strict=True):
         if not end.completed:
             remember_lost(proposal.spec, workspace, end.reason, cancelled=end.cancelled)

@@ -133,7 +133,9 @@ def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
 def _not_ours(run: FlowRun, deployment: str) -> str:
     if run.state is None or not run.state.is_crashed():
         return f"it is {run.state.name if run.state else 'without a state'}, not crashed"
-    if run.parent_task_run_id is not None:
+    if (
+        run.parent_task_run_id is not None and run.deployment_id is None
+    ):  # one that a cycle submitted has its own worker
         return "it ran inside another run, whose matter it is"
     if not deployment:
         return "it came from no deployment: start the same command again, and it goes on"
@@ -213,7 +215,7 @@ def _start(client: SyncPrefectClient, run: FlowRun, recovery: Recovery, options:
             state=Scheduled(scheduled_time=when),
             work_queue_name=_open_queue(client, run, options),
             idempotency_key=f"recover-{run.id}",
-            tags=[*run.tags, "recovered"],  # whoever waits for the run finds the new one by the old one's tags
+            tags=[*run.tags, "recovered"],  # by which whoever waits for the run finds this one
         )
         started.append(made.id)
     return started
