@@ -137,9 +137,9 @@ def _newer(client: SyncPrefectClient, crashed: FlowRun, tag: str) -> FlowRun | N
     """The newest run for the same work that was made after the crashed one."""
     if crashed.created is None:
         return None
-    among = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
-    later = [run for run in read_all(client, among) if run.created is not None and run.created > crashed.created]
-    return max(later, key=lambda run: run.created or crashed.created, default=None)
+    runs = read_all(client, FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])))
+    later = [(run.created, run) for run in runs if run.created is not None and run.created > crashed.created]
+    return max(later, key=lambda one: one[0])[1] if later else None
 
 
 def _is_recovered(client: SyncPrefectClient) -> bool:

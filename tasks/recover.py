@@ -133,9 +133,8 @@ def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
 def _not_ours(run: FlowRun, deployment: str) -> str:
     if run.state is None or not run.state.is_crashed():
         return f"it is {run.state.name if run.state else 'without a state'}, not crashed"
-    if (
-        run.parent_task_run_id is not None and run.deployment_id is None
-    ):  # one that a cycle submitted has its own worker
+    in_its_process = run.parent_task_run_id is not None and run.deployment_id is None  # what it submits is not
+    if in_its_process:
         return "it ran inside another run, whose matter it is"
     if not deployment:
         return "it came from no deployment: start the same command again, and it goes on"
