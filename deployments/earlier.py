@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -64,7 +65,8 @@ class EarlierRuns:
         if number == signal.SIGTERM and time.monotonic() - began > _ASK_STATES_EVERY_S / 2:
             return  # asked already
         for group in process_groups({run: self._runs[run]}):
-            os.killpg(group, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                os.killpg(group, number)
 
 
 async def _is_cancelling(client: PrefectClient, run: UUID) -> bool:

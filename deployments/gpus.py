@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from flows.queues import ALL, ANY, GPU_POOL, queue_names
 from glaucoma.errors import SettingsError, TransientError, problems
+from glaucoma.machine.processes import HELD
 from glaucoma.settings import Settings
 
 CONTROL_POOL, CPU_POOL, INFERENCE_POOL = "arc-control", "arc-cpu", "arc-inference"
@@ -211,6 +212,8 @@ def _specs(policy: GpuPolicy, gpus: Sequence[int], present: Collection[int], hos
             # NVML and `nvidia-smi` count by the slot, CUDA by speed unless it is told.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": ",".join(map(str, numbers)),
+            # By the driver's numbers also where CUDA counts otherwise (a container): who watches the machine asks this.
+            HELD: ",".join(map(str, numbers)),
             "PREFECT_WORKER_QUERY_SECONDS": f"{policy.poll_s:g}",
         }
         return WorkerSpec(role, worker_name(role, host), pool, tuple(queues), limit, environment, numbers)

@@ -129,7 +129,10 @@ async def _close(client: PrefectClient, run: FlowRun) -> list[str]:
     lines = []
     for lost in [run, *await _inside(client, run)]:
         state = _end(lost, begun=lost is not run or lost.state_type is StateType.RUNNING)
-        await client.set_flow_run_state(lost.id, state, force=True)
+        try:
+            await client.set_flow_run_state(lost.id, state, force=True)
+        except ObjectNotFound:
+            continue  # a person deleted it meanwhile
         lines.append(f"run {lost.name}: {state.type.value.lower()}, its process is gone")
     return lines
 

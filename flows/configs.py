@@ -356,6 +356,14 @@ class ResearchCycleConfig(FlowConfig):
         default_factory=QueueChoice,
         description="Where in the queue for the GPUs its experiments stand, where a worker runs the cycle.",
     )
+    recovery_s: float = Field(
+        default=180.0,
+        ge=0,
+        le=86_400,
+        description="Where a worker runs the cycle and the run of an experiment crashes: so long it waits for the run "
+        "that recover starts in its place, before it goes on without the experiment. Longer than the 30 s after which "
+        "recover begins. 0: it does not wait.",
+    )
     approval: ApprovalSettings = Field(
         default_factory=ApprovalSettings, description="When a plan waits for a person, with the variable arc_mode."
     )

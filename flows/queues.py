@@ -74,6 +74,12 @@ def queue_names(targets: Iterable[str]) -> list[str]:
     return [queue_name(priority, target) for priority in range(URGENT, WHENEVER + 1) for target in there]
 
 
+def instead_of(name: str) -> str | None:
+    """The queue for any GPU of the same priority, where `name` is one for a single GPU; None for every other queue."""
+    found = parse_queue(name)
+    return queue_name(found[0], ANY) if found is not None and found[1] not in (ANY, ALL) else None
+
+
 def parse_queue(name: str) -> tuple[int, str] | None:
     """(priority, target) of a queue of this project; None for any other name."""
     found = _NAME.match(name)

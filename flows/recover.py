@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.cli import main
 from flows.configs_machine import RecoverConfig
-from flows.queues import ANY, URGENT, queue_name
+from flows.queues import ANY, URGENT, instead_of, queue_name
 from flows.resolve import workspace_of
 from flows.results_machine import RecoverResult
 from tasks.recover import RecoverOptions, recover_run
@@ -22,6 +22,7 @@ def recover(config: RecoverConfig) -> RecoverResult:
         most_per_experiment=config.most_per_experiment,
         most_again=config.most_again,
         queue=queue_name(URGENT, ANY),
+        instead=instead_of,
     )
     done = recover_run(config.flow_run, workspace_of(config), options)
     if done is None:

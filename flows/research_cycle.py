@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
@@ -28,6 +28,7 @@ from glaucoma.planning.cycle import CyclePlan, can_go_on
 from glaucoma.planning.propose import Proposal
 from glaucoma.planning.settings import Rules, load_rules
 from glaucoma.records.comparison import Comparison
+from glaucoma.records.cycle_turn import cycle_turn
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.words import CycleStatus
 from glaucoma.reporting.conclude import promotion_vetoes
@@ -50,7 +51,8 @@ PLANNED = "planned-experiment/planned-experiment"
 def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     """One research cycle: intake, plan, experiments, comparison, one look at the test split, record and report.
 
-    A cycle that was cut off is taken up again by the next start with the same settings. A plan waits for a person where
+    A cycle that was cut off is taken up again by the next start with the same settings; one that another process works
+    on is left to it. A plan waits for a person where
     the variable `arc_mode` asks for one.
     """
     workspace = workspace_of(config)
@@ -60,14 +62,17 @@ def research_cycle(config: ResearchCycleConfig) -> CycleResult:
     prepared = prepared_dataset(config, workspace)
     identity = cycle_identity(config, rules)
     plan: CyclePlan = plan_cycle(config.name, prepared, workspace, identity, config.plan, config.train, rules)
-    approved: Any = approve(plan, config.approval, rules, workspace)
-    if isinstance(approved, State):
-        return approved  # type: ignore[return-value]  # the run ends in it
-    run_proposals(approved, plan, config, workspace)
-    comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
-    for comparison in comparisons:
-        look_at_test(comparison, plan, config, workspace)
-    done = conclude(plan, comparisons, workspace, prepared, identity, config.preset.value, config.plan, config.train)
+    with cycle_turn(plan.cycle_id, str(runtime.flow_run.id), workspace):
+        approved: Any = approve(plan, config.approval, rules, workspace)
+        if isinstance(approved, State):
+            return approved  # type: ignore[return-value]  # the run ends in it
+        run_proposals(approved, plan, config, workspace)
+        comparisons: list[Comparison] = compare_experiments(plan, workspace, config.evaluate)
+        for comparison in comparisons:
+            look_at_test(comparison, plan, config, workspace)
+        done = conclude(
+            plan, comparisons, workspace, prepared, identity, config.preset.value, config.plan, config.train
+        )
     if done.record.status is not CycleStatus.COMPLETED:
         goes_on = can_go_on(Ledger(workspace.ledger_url), plan)
         then = f"takes {plan.cycle_id} up again" if goes_on else "tries other experiments"
@@ -87,7 +92,7 @@ def prepared_dataset(config: ResearchCycleConfig, workspace: Workspace) -> Path:
 
 def cycle_identity(config: ResearchCycleConfig, rules: Rules) -> dict[str, Any]:
     """What makes two starts the same cycle: all settings but places, and how, when and by whose leave it is run."""
-    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "approval"})
+    settings = config.model_dump(mode="json", exclude={"workspace", "archive", "queue", "recovery_s", "approval"})
     settings["train"].pop("execution")
     settings["rules"] = rules.model_dump(mode="json")
     return settings
@@ -109,7 +114,8 @@ def run_on_workers(
 ) -> None:
     """Submits each proposed experiment as a run of its own and waits for all of them, holding no GPU meanwhile.
 
-    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again.
+    What an earlier start of this cycle submitted, and is not over, is waited for and not submitted again. One that
+    crashed is waited for in the run that `recover` starts in its place.
     """
     require_fitting(config.queue, config.train.execution)
     wanted = [planned_run(proposal, plan, config) for proposal in proposals]
@@ -118,7 +124,8 @@ def run_on_workers(
     there = partial(is_done, workspace=workspace)
     with cancelled_together():
         runs: list[Submitted] = submit(PLANNED, wanted, there, awaited=True)
-        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, artifact_key("waits", plan.cycle_id))
+        key = artifact_key("waits", plan.cycle_id)
+        ends: list[Ended] = wait_for(f"experiments of {plan.cycle_id}", runs, key, config.recovery_s)
     for proposal, end in zip(proposals, ends, strict=True):
         if not end.completed:
             remember_lost(proposal.spec, workspace, end.reason, cancelled=end.cancelled)

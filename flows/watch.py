@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 
 from flows.cli import main
 from flows.configs_machine import WatchConfig
-from flows.drain import drain_and_end
+from flows.drain import drain_and_end, drain_only
 from flows.resolve import workspace_of
 from flows.results_machine import WatchResult, show_watch
 from glaucoma.machine.readings import Reading
@@ -36,9 +36,13 @@ def watch_alone(config: WatchConfig, workspace: Workspace) -> WatchResult:
     states, changes = judge_machine(workspace, readings, log, config.watch)
     tell_changes(changes, last.host)
     broken = {change.gpu: change.message for change in changes if change.drains and change.gpu is not None}
+    ending = {change.gpu: change.message for change in changes if change.ends and change.gpu is not None}
     if config.watch.hangs.drain:
         for gpu, reason in broken.items():
-            drain_and_end(workspace, gpu, reason, config.watch.hangs.end_grace_s, config.most_recoveries)
+            if gpu in ending:
+                drain_and_end(workspace, gpu, ending[gpu], config.watch.hangs.end_grace_s, config.most_recoveries)
+            else:
+                drain_only(workspace, gpu, reason)
     remember_told(workspace, states)
     size = show_machine(workspace, last, log, config.watch)
     return WatchResult(

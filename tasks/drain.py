@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import WorkQueueFilter, WorkQueueFilterName
-from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.objects import WorkerStatus, WorkQueue
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
@@ -27,12 +27,19 @@ _STATE_PATIENCE_S = 15.0
 
 @stage_task(run_name="drain GPU {gpu}", timeout_s=600, first_delay_s=5)
 def drain_gpu(workspace: Workspace, gpu: int, reason: str, pool: str, queues: Sequence[str]) -> Any:
-    """Marks the GPU, pauses the queues that are for it alone, and says so; gives the mark and what was paused."""
+    """Marks the GPU, pauses the queues that are for it alone, and says so; gives the mark and what was paused.
+
+    A queue is for a number, and a mark for a GPU: where another machine's worker serves that number too, the queues
+    stay open for it, and the mark alone holds this machine's worker back.
+    """
     from glaucoma.machine.drained import drain, is_drained, note_paused, paused_queues, this_host
 
     new = not is_drained(workspace, gpu)
     mark = drain(workspace, gpu, reason, datetime.now(UTC))
-    there = [queue for queue in _queues(pool, queues) if not queue.is_paused]
+    others = _other_workers(pool, gpu, this_host())
+    if others:
+        get_run_logger().info("Its queues stay open: %s serves them on another machine", ", ".join(others))
+    there = [queue for queue in _queues(pool, queues) if not queue.is_paused and not others]
     if there:
         note_paused(workspace, gpu, [queue.name for queue in there])
         _pause(there, paused=True)
@@ -97,6 +104,17 @@ def require_here(host: str | None, gpu: int) -> None:
             consequence="Nothing was changed",
             remedy=f"run the same command in a shell on {host}: python -m flows.drain, or flows.undrain",
         )
+
+
+def _other_workers(pool: str, gpu: int, host: str) -> list[str]:
+    """The workers on other machines that are at work for the GPU of that number there."""
+    try:
+        with get_client(sync_client=True) as client:
+            workers = client.read_workers_for_work_pool(pool)
+    except ObjectNotFound:
+        return []
+    online = [worker.name for worker in workers if worker.status is WorkerStatus.ONLINE]
+    return sorted(name for name in online if name.startswith(f"{pool}{gpu}-") and name != f"{pool}{gpu}-{host}")
 
 
 def _queues(pool: str, names: Sequence[str]) -> list[WorkQueue]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,7 +17,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Crashed, Scheduled
 
-from glaucoma.errors import NotFoundError
+from glaucoma.errors import NotFoundError, SettingsError
+from glaucoma.roots import confined, is_workers_run
 from glaucoma.workspace import Workspace
 from tasks.stage import shown_if_possible, stage_task
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 RESUME = "resume/resume"
 WHOLE = frozenset({"research-cycle", "planned-experiment"})
-"""Deployments that take up their own work when they are started again with the same parameters."""
+"""Deployments that take up their own work when they are started again with the same parameters, once it is free."""
 ALONE = frozenset({"train", "experiment"})
 """Deployments that are started again where they had not begun to train."""
 _HANDED_ON = ("workspace", "preset", "evaluate", "explain", "execution", "retry_failed")
@@ -39,14 +42,17 @@ class RecoverOptions:
     Args:
         delay_s: The new runs are scheduled so much later.
         most_per_experiment: So often an experiment is taken up in all; None: a person wants it, without a limit.
-        most_again: So many crashes in a row of a whole cycle or planned experiment are answered by starting it again.
+        most_again: So many crashes in a row of a whole cycle or planned experiment are answered by starting it again;
+            None: a person wants it, without a limit.
         queue: Where runs of `resume` stand.
+        instead: Of a queue for one GPU, that of the same urgency for any; None for every other queue.
     """
 
     delay_s: float
     most_per_experiment: int | None
-    most_again: int
+    most_again: int | None
     queue: str
+    instead: Callable[[str], str | None]
 
 
 @stage_task(run_name="recover {run_id}", timeout_s=900, first_delay_s=5)
@@ -59,8 +65,7 @@ def recover_run(run_id: UUID, workspace: Workspace, options: RecoverOptions) -> 
 
     with get_client(sync_client=True) as client:
         run = _read(client, run_id)
-        if given := (run.parameters.get("config") or {}).get("workspace"):
-            workspace = Workspace.at(given)  # as the crashed run had it
+        workspace = workspace_of_run(run.parameters, workspace)
         name = client.read_deployment(run.deployment_id).name if run.deployment_id else ""
         if why_not := _not_ours(run, name):
             get_run_logger().info("%s is not taken up: %s", run.name, why_not)
@@ -74,6 +79,26 @@ def recover_run(run_id: UUID, workspace: Workspace, options: RecoverOptions) -> 
         recovery = recoveries.finish(recovery, tuple(_start(client, run, recovery, options)))
     _tell(run, recovery, options)
     return recovery
+
+
+def workspace_of_run(parameters: Mapping[str, Any], otherwise: Workspace) -> Workspace:
+    """The workspace that a run's parameters name, else `otherwise`; a worker's run follows it below its roots alone.
+
+    Raises:
+        SettingsError: It leads elsewhere.
+    """
+    given = (parameters.get("config") or {}).get("workspace")
+    if not given:
+        return otherwise
+    try:
+        path = Path(str(given)).expanduser()
+        return Workspace.at(confined(path) if is_workers_run() else path)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody whom this machine does not know
+        raise SettingsError(
+            f"The crashed run's workspace cannot be used: {error}",
+            consequence="Nothing of it is taken up",
+            remedy="where the path is right, start its work again in a shell on its machine",
+        ) from error
 
 
 def end_on_server(run_id: UUID, reason: str, patience_s: float) -> str:
@@ -108,7 +133,8 @@ def _read(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
 def _not_ours(run: FlowRun, deployment: str) -> str:
     if run.state is None or not run.state.is_crashed():
         return f"it is {run.state.name if run.state else 'without a state'}, not crashed"
-    if run.parent_task_run_id is not None:
+    in_its_process = run.parent_task_run_id is not None and run.deployment_id is None  # what it submits is not
+    if in_its_process:
         return "it ran inside another run, whose matter it is"
     if not deployment:
         return "it came from no deployment: start the same command again, and it goes on"
@@ -132,7 +158,9 @@ def _wanted(run: FlowRun, deployment: str, workspace: Workspace, recoveries: Any
     before = recoveries.started_by(run.id)
     depth = before.depth + 1 if before is not None and before.again else 0
     again = deployment in WHOLE or (deployment in ALONE and not names and not left)
-    if again and depth >= options.most_again:
+    if again and deployment in WHOLE and (alive := _alive(run, given, workspace)):
+        again, left = False, {**left, **alive}
+    if again and options.most_again is not None and depth >= options.most_again:
         again, left = False, {**left, run.name: f"was started again {depth} times already, and crashed each time"}
     return Recovery(
         crashed_run=run.id,
@@ -142,6 +170,24 @@ def _wanted(run: FlowRun, deployment: str, workspace: Workspace, recoveries: Any
         depth=depth,
         left=left,
     )
+
+
+def _alive(run: FlowRun, given: Mapping[str, Any], workspace: Workspace) -> dict[str, str]:
+    """Of a cycle or a planned experiment, what a living process still works on, and how that shows.
+
+    A machine that is cut off from the server has its runs marked crashed while they go on.
+    """
+    from glaucoma.records.cycle_turn import cycle_of_living_run
+    from glaucoma.training.claims import is_trained_now
+    from glaucoma.training.experiment import list_experiments
+
+    if cycle := cycle_of_living_run(str(run.id), workspace):
+        return {cycle: "is being worked on by the process of that run, which lives"}
+    return {
+        one.experiment_id: f"{one.experiment_id} is being trained by another process"
+        for one in list_experiments(workspace)
+        if one.experiment_id == given.get("experiment") and is_trained_now(one, workspace)
+    }
 
 
 def _start(client: SyncPrefectClient, run: FlowRun, recovery: Recovery, options: RecoverOptions) -> list[UUID]:
@@ -166,12 +212,22 @@ def _start(client: SyncPrefectClient, run: FlowRun, recovery: Recovery, options:
             run.deployment_id,
             parameters=run.parameters,
             state=Scheduled(scheduled_time=when),
-            work_queue_name=run.work_queue_name,
+            work_queue_name=_open_queue(client, run, options),
             idempotency_key=f"recover-{run.id}",
-            tags=[*run.tags, "recovered"],  # whoever waits for the run finds the new one by the old one's tags
+            tags=[*run.tags, "recovered"],  # by which whoever waits for the run finds this one
         )
         started.append(made.id)
     return started
+
+
+def _open_queue(client: SyncPrefectClient, run: FlowRun, options: RecoverOptions) -> str | None:
+    """Where the run stood; the queue for any GPU where its own GPU's is paused, such as that of a drained one."""
+    name = run.work_queue_name
+    instead = options.instead(name) if name else None
+    if instead is None or run.work_queue_id is None or not client.read_work_queue(run.work_queue_id).is_paused:
+        return name
+    get_run_logger().info("The queue %s is paused: the new run stands in %s", name, instead)
+    return instead
 
 
 def _tell(run: FlowRun, recovery: Recovery, options: RecoverOptions) -> None:

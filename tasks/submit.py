@@ -59,6 +59,8 @@ class Submitted:
     """A run that was asked for."""
 
     name: str
+    tag: str
+    """Of all runs for the same work."""
     run_id: UUID
     run_name: str
     queue: str
@@ -170,7 +172,7 @@ def _submit_one(
     for run in before:
         if not _is_final(run) or (run.state_type is StateType.COMPLETED and is_done(wanted.name)):
             _tag_too(run, by)
-            return Submitted(wanted.name, run.id, run.name, run.work_queue_name or "", new=False)
+            return Submitted(wanted.name, wanted.tag, run.id, run.name, run.work_queue_name or "", new=False)
     run = run_deployment(  # type: ignore[assignment]  # a coroutine only where the caller is one
         deployment,
         parameters=wanted.parameters,
@@ -181,7 +183,7 @@ def _submit_one(
         timeout=0,
         as_subflow=bool(by),
     )
-    return Submitted(wanted.name, run.id, run.name, run.work_queue_name or wanted.queue, new=True)
+    return Submitted(wanted.name, wanted.tag, run.id, run.name, run.work_queue_name or wanted.queue, new=True)
 
 
 def _next_key(tag: str, before: Sequence[FlowRun]) -> str:

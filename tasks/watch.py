@@ -67,8 +67,9 @@ def take_readings(workspace: Workspace, settings: WatchSettings) -> Any:
 @stage_task(run_name="judge the machine", timeout_s=600, first_delay_s=5)
 def judge_machine(workspace: Workspace, readings: list[Reading], log: XidLog, settings: WatchSettings) -> Any:
     """What changed since the last time, and what is to be kept in mind of it once all is done."""
-    from glaucoma.machine.conditions import judge
-    from glaucoma.machine.hangs import hangs, judge_hangs
+    from glaucoma.machine.conditions import judge, out_of_reach
+    from glaucoma.machine.hangs import hangs, judge_hangs, stalls
+    from glaucoma.machine.readings import GpuReading
     from glaucoma.machine.store import Store, store_path
     from glaucoma.training.gpu_work import work_on
 
@@ -80,11 +81,15 @@ def judge_machine(workspace: Workspace, readings: list[Reading], log: XidLog, se
         changes += found
     last, after_s = readings[-1], settings.hangs.hang_after_s
     pci = {gpu.gpu: gpu.pci for gpu in last.gpus}
+    lost = out_of_reach(readings, states)
+    gone = [GpuReading(gpu=gpu) for gpu in lost if gpu not in pci]  # their workers' word counts
     since = last.at - timedelta(seconds=after_s)
     reasons: dict[int, str] = {}
-    for work in work_on(last.gpus, workspace):
+    for work in work_on((*last.gpus, *gone), workspace):
         rows = store.gpu_rows(work.gpu, since)
-        why = hangs(work, rows, log.xids, pci[work.gpu], last.at, after_s)
+        why = hangs(work, rows, log.xids, pci.get(work.gpu), last.at, after_s)
+        if not why and work.gpu in lost:
+            why = stalls(work, last.at, after_s)
         reasons[work.gpu] = reasons.get(work.gpu) or (f"{work.experiment}: {why}" if why else "")
     states, found = judge_hangs(reasons, states)
     return states, [*changes, *found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,8 +12,8 @@ from glaucoma.machine.conditions import HUNG, Change, States
 from glaucoma.machine.store import Row
 from glaucoma.machine.xid import Xid
 
-_COVERED = 0.8
-"""Share of the time for which there must be readings, so that a hole in them proves nothing."""
+LONGEST_HOLE = 0.2
+"""Of the time of a hang: no two readings in it are further apart, as what a GPU does in a hole is not known."""
 _BUSY_PERCENT = 99.0
 
 
@@ -46,12 +47,12 @@ def hangs(
     if work.moved_at is None or (now - work.moved_at).total_seconds() < hang_after_s:
         return ""
     began_s = now.timestamp() - hang_after_s
-    quiet = f"no progress for {(now - work.moved_at).total_seconds():.0f} s"
+    quiet = _quiet(work.moved_at, now)
     codes = [xid.code for xid in xids if xid.pci == pci and xid.at.timestamp() >= began_s]
     if pci is not None and codes:
         return f"{quiet}, and Xid {', '.join(map(str, sorted(set(codes))))} in the kernel's log"
     recent = [row for row in rows if row.at_s >= began_s and row.span_s == 0]
-    if len(recent) < 2 or recent[-1].at_s - recent[0].at_s < _COVERED * hang_after_s:
+    if _longest_hole_s(recent, began_s, now.timestamp()) > LONGEST_HOLE * hang_after_s:
         return ""
     if all(row.figures["errors"] for row in recent):
         return f"{quiet}, and the driver reports errors of the GPU all the while"
@@ -61,6 +62,23 @@ def hangs(
     if all(_stands_still(load, memory) for load, memory in loads):
         return f"{quiet}, and the GPU claims to be busy and moves no memory all the while"
     return ""
+
+
+def stalls(work: Work, now: datetime, hang_after_s: float) -> str:
+    """Why work on a GPU that the driver does not reach has stopped; empty where it moves, or cannot be judged."""
+    if work.moved_at is None or (now - work.moved_at).total_seconds() < hang_after_s:
+        return ""
+    return f"{_quiet(work.moved_at, now)}, and the driver does not reach the GPU"
+
+
+def _quiet(moved_at: datetime, now: datetime) -> str:
+    return f"no progress for {(now - moved_at).total_seconds():.0f} s"
+
+
+def _longest_hole_s(rows: Sequence[Row], began_s: float, now_s: float) -> float:
+    """Between two readings, or one and an end of the time."""
+    moments = [began_s, *(row.at_s for row in rows), now_s]
+    return max(later - earlier for earlier, later in pairwise(moments))
 
 
 def _stands_still(load: float | None, memory: float | None) -> bool:
@@ -80,6 +98,7 @@ def judge_hangs(found: dict[int, str], before: States) -> tuple[dict[str, float]
             now[key] = 0.0
     for gpu, why in found.items():
         if why and not now.get(f"gpu{gpu}.hung"):
-            changes.append(Change(HUNG, f"GPU {gpu} hangs: {why}", gpu, True, {"why": why}))
+            message = f"GPU {gpu} hangs: {why}"
+            changes.append(Change(HUNG, message, gpu, drains=True, ends=True, figures={"why": why}))
         now[f"gpu{gpu}.hung"] = float(bool(why))
     return now, changes

@@ -14,7 +14,10 @@ from glaucoma.machine.readings import GpuReading
 
 RUN_ID = "PREFECT__FLOW_RUN_ID"
 """In the environment of every process that a worker starts for a flow run, and of that process's children."""
+HELD = "ARC_GPUS"
+"""In a worker's environment, and so in its runs': the GPUs that it serves, by the driver's numbers on the machine."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""What CUDA is told to use; in a container, which sees its own GPUs alone, the first of them is 0."""
 _KILL_WAIT_S = 5.0
 
 
@@ -29,7 +32,7 @@ class RunProcess:
     """Of its environment what was asked for."""
 
 
-def run_processes(names: Sequence[str] = (VISIBLE,)) -> list[RunProcess]:
+def run_processes(names: Sequence[str] = (HELD, VISIBLE)) -> list[RunProcess]:
     """The processes of flow runs on this machine, those of other users left out.
 
     Args:
@@ -47,16 +50,17 @@ def run_processes(names: Sequence[str] = (VISIBLE,)) -> list[RunProcess]:
 
 
 def gpus_of(process: RunProcess, gpus: Iterable[GpuReading]) -> set[int]:
-    """The GPUs that the process computes on, by the driver, or else those that alone are visible to it.
+    """The GPUs that the process computes on, by the driver, or else those that its worker serves, or shows it.
 
-    A worker shows each run its own GPU alone, so that a run holds one before it computes on it, and where the driver
-    names processes by other numbers (in a container).
+    A worker serves its own GPU alone, so that a run holds one before it computes on it, and where the driver names
+    processes by other numbers (in a container that has processes of its own).
     """
     there = list(gpus)
     computing = {gpu.gpu for gpu in there if any(one.pid == process.pid for one in gpu.processes or ())}
     if computing:
         return computing
-    shown = [one.strip() for one in process.environment.get(VISIBLE, "").split(",") if one.strip()]
+    told = process.environment.get(HELD, process.environment.get(VISIBLE, ""))
+    shown = [one.strip() for one in told.split(",") if one.strip()]
     ids = {gpu.uuid: gpu.gpu for gpu in there if gpu.uuid}
     numbers = {gpu.gpu for gpu in there}
     found = {int(one) if one.isdecimal() else ids.get(one, -1) for one in shown}

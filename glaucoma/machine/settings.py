@@ -104,3 +104,13 @@ class WatchSettings(Settings):
     hangs: HangSettings = Field(default_factory=HangSettings, description="GPUs that hang.")
     keep: KeepSettings = Field(default_factory=KeepSettings, description="How long figures are kept.")
     plot: PlotSettings = Field(default_factory=PlotSettings, description="The picture of the last hours.")
+
+    @model_validator(mode="after")
+    def _hangs_can_be_seen(self) -> Self:
+        kept_s = 3600 * self.keep.full_hours
+        if kept_s < self.hangs.hang_after_s:
+            raise ValueError(
+                f"keep.full_hours ({self.keep.full_hours:g}) is less than hangs.hang_after_s "
+                f"({self.hangs.hang_after_s:g} s): a hang is found by readings of all that time, and means are none"
+            )
+        return self

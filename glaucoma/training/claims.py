@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from glaucoma.training.experiment import Experiment
@@ -23,10 +24,16 @@ def claimed(experiment: Experiment, workspace: Workspace, patience_s: float = 0.
     Args:
         patience_s: How long to wait for a holder that is about to end, such as a process that was just killed.
     """
-    path = workspace.locks / f"experiment-{experiment.experiment_id}.lock"
+    with tried(workspace.locks / f"experiment-{experiment.experiment_id}.lock", patience_s) as handle:
+        yield handle is not None
+
+
+@contextlib.contextmanager
+def tried(path: Path, patience_s: float = 0.0) -> Iterator[IO[str] | None]:
+    """Holds an flock on `path` while the block runs; yields None where another holder has it all that time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        yield _lock(handle, time.monotonic() + patience_s)
+        yield handle if _lock(handle, time.monotonic() + patience_s) else None
 
 
 def _lock(handle: IO[str], deadline: float) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from glaucoma.machine.hangs import Work
-from glaucoma.machine.processes import VISIBLE, RunProcess, gpus_of, run_processes
+from glaucoma.machine.processes import HELD, VISIBLE, RunProcess, gpus_of, run_processes
 from glaucoma.machine.readings import GpuReading
 from glaucoma.training.processes import MARK
 from glaucoma.training.progress_log import LONGEST_LINE_BYTES, read_progress_end
@@ -16,7 +16,7 @@ from glaucoma.workspace import Workspace
 
 def work_on(gpus: Sequence[GpuReading], workspace: Workspace) -> list[Work]:
     """What works on these GPUs, by GPU; runs that hold none are left out."""
-    return work_of(run_processes((VISIBLE, MARK)), gpus, workspace)
+    return work_of(run_processes((HELD, VISIBLE, MARK)), gpus, workspace)
 
 
 def work_of(processes: Iterable[RunProcess], gpus: Sequence[GpuReading], workspace: Workspace) -> list[Work]:

@@ -51,6 +51,17 @@ def deploy(flow: Flow[..., Any]) -> None:
 
 
 @contextlib.contextmanager
+def recovering() -> Iterator[None]:
+    """A deployment `recover`, which no worker serves: whoever waits for a crashed run waits for one in its place."""
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(client.create_flow_from_name("recover"), "recover")
+        try:
+            yield
+        finally:
+            client.delete_deployment(made)
+
+
+@contextlib.contextmanager
 def worker(run: Callable[[FlowRun], None]) -> Iterator[None]:
     """Takes what is due in the pool of the GPUs, one after the other, as a worker does; `run` does it."""
     over = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -16,13 +16,15 @@ from prefect.states import Crashed, Pending
 from blocks.dvc_remote import DvcRemote
 from flows import research_cycle as module
 from flows.configs import ResearchCycleConfig
+from flows.configs_machine import RecoverConfig
 from flows.planned_experiment import planned_experiment
+from flows.recover import recover
 from flows.research_cycle import cycle_identity, research_cycle
 from glaucoma.planning.settings import Rules
 from glaucoma.records.words import CycleStatus, Standing
 from glaucoma.training.experiment import list_experiments
 from glaucoma.workspace import Workspace
-from tests.flows.gpu_pool import make_pools, worker
+from tests.flows.gpu_pool import make_pools, recovering, worker
 
 
 def config(archive: Path, workspace: Path, **more: Any) -> ResearchCycleConfig:
@@ -51,30 +53,37 @@ def children(name: str) -> list[FlowRun]:
         return [run for run in client.read_flow_runs(flow_run_filter=inside) if run.deployment_id]
 
 
-def test_its_experiments_are_runs_of_their_own_and_one_that_crashed_is_that_experiments_failure(
+def test_its_experiments_are_runs_of_their_own_that_are_waited_for_over_a_crash_and_lost_where_it_repeats(
     archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_pools()
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))  # as in a run that a worker started
     monkeypatch.setattr(module, "attempt", None)  # nothing is trained in the cycle's own process
-    taken: list[UUID] = []
+    taken: list[FlowRun] = []
 
     def run(one: FlowRun) -> None:
-        taken.append(one.id)
+        taken.append(one)
+        experiment = one.parameters["config"]["experiment"]
+        starts = sum(before.parameters["config"]["experiment"] == experiment for before in taken)
+        recovered = experiment == taken[0].parameters["config"]["experiment"] and starts > 1
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(one.id, Pending())
-            if len(taken) > 1:
+            if not recovered:
                 client.set_flow_run_state(one.id, Crashed(message="exit code -9"), force=True)
-                return
-        run_flow(planned_experiment, flow_run=one)
+        if recovered:
+            run_flow(planned_experiment, flow_run=one)
+        else:
+            recover(RecoverConfig(workspace=tmp_path, flow_run=one.id, delay_s=0.0))  # as the automation does
 
-    with worker(run):
-        record = research_cycle(config(archives / "folders.zip", tmp_path)).record
+    with recovering(), worker(run):
+        record = research_cycle(config(archives / "folders.zip", tmp_path, recovery_s=20.0)).record
     assert record.status is CycleStatus.COMPLETED
     assert [e.status for e in record.experiments] == [Standing.COMPLETED, Standing.INTERRUPTED]
     assert record.experiments[1].failure.endswith("crashed: exit code -9")
     runs = children("research-cycle-queued")
-    assert {one.id for one in runs} == set(taken)
+    assert len(runs) == 2
+    assert {one.id for one in runs} < {one.id for one in taken}
+    assert len(taken) == 4, "each once more after its first crash"
     assert {one.work_queue_name for one in runs} == {"p02-any"}
     assert {tuple(sorted(one.parameters["config"])) for one in runs} == {
         ("cycle", "evaluate", "execution", "experiment", "explain", "preset", "workspace")

@@ -259,6 +259,46 @@ def test_a_run_that_outlived_its_worker_can_be_cancelled(process: Callable[[UUID
     with_pool(check)
 
 
+def test_a_run_whose_processes_end_just_as_it_is_cancelled_ends_no_worker(
+    process: Callable[[UUID], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(client: PrefectClient) -> None:
+        run = await begun(client)
+        process(run)
+        earlier = EarlierRuns(NAME)
+        await client.set_flow_run_state(run, Cancelling(), force=True)
+
+        def gone(group: int, number: int) -> None:
+            raise ProcessLookupError(group)
+
+        monkeypatch.setattr(os, "killpg", gone)
+        await earlier.settle(client)
+        assert earlier.alive() == [run]
+        await client.delete_flow_run(run)
+
+    with_pool(check)
+
+
+def test_a_run_that_is_deleted_while_the_books_are_settled_is_left_out() -> None:
+    async def check(client: PrefectClient) -> None:
+        deleted, lost = await begun(client), await begun(client)
+        read = leftovers.live_runs
+
+        async def read_then_delete(asked: PrefectClient, *words: Any) -> list[FlowRun]:
+            found = await read(asked, *words)
+            if deleted in {run.id for run in found}:
+                await asked.delete_flow_run(deleted)
+            return found
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(leftovers, "live_runs", read_then_delete)
+            lines = await leftovers.close_lost_runs(client, [NAME], [])
+        assert len(lines) == 1
+        assert await state_of(client, lost) is StateType.CRASHED
+
+    with_pool(check)
+
+
 def test_a_run_that_a_worker_took_and_never_marked_goes_back_into_its_queue() -> None:
     async def check(client: PrefectClient) -> None:
         unmarked, marked = [await scheduled(client) for _ in range(2)]

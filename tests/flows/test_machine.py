@@ -37,6 +37,7 @@ from glaucoma.machine.drained import drained, this_host
 from glaucoma.machine.host import read_machine
 from glaucoma.machine.processes import RUN_ID, VISIBLE
 from glaucoma.machine.store import Store, only_watch, store_path
+from glaucoma.records.cycle_turn import cycle_turn
 from glaucoma.records.ended import TrainingRun, note_run
 from glaucoma.records.ledger import Ledger
 from glaucoma.records.recoveries import Recoveries
@@ -45,6 +46,7 @@ from glaucoma.training import gpu_work
 from glaucoma.training.experiment import Experiment, Status, create_experiment
 from glaucoma.training.processes import MARK, mark_of
 from glaucoma.training.settings import ExecutionSettings
+from glaucoma.training.spec import experiment_id
 from glaucoma.workspace import Workspace
 from tasks import drain as drain_task
 from tasks import watch as watch_task
@@ -66,12 +68,12 @@ def deployments() -> dict[str, UUID]:
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-        for name in ("p00-any", "p05-any", "p00-gpu61", "p05-gpu61", "p05-gpu62"):
+        for name in ("p00-any", "p05-any", "p00-gpu61", "p05-gpu61", "p05-gpu62", "p02-any", "p02-gpu63"):
             try:
                 client.read_work_queue_by_name(name, POOL)
             except ObjectNotFound:
                 client.create_work_queue(name=name, work_pool_name=POOL)
-        for name in ("train", "resume", "research-cycle", "validate"):
+        for name in ("train", "resume", "research-cycle", "planned-experiment", "validate"):
             flow_id = client.create_flow_from_name(name)
             found[name] = client.create_deployment(
                 flow_id, name, work_pool_name=POOL, work_queue_name="p05-any", enforce_parameter_schema=False
@@ -83,11 +85,15 @@ def deployments() -> dict[str, UUID]:
 def lost(tiny: Any, workspace: Workspace, deployments: dict[str, UUID]) -> Callable[..., tuple[FlowRun, Experiment]]:
     """A crashed run of a deployment, and an experiment that it was training."""
 
-    def make(deployment: str = "train", seed: int = 0, tags: tuple[str, ...] = ()) -> tuple[FlowRun, Experiment]:
+    def make(
+        deployment: str = "train", seed: int = 0, tags: tuple[str, ...] = (), queue: str = "p05-any"
+    ) -> tuple[FlowRun, Experiment]:
         config = {"workspace": str(workspace.root), "preset": "smoke", "name": "tiny"}
+        if deployment == "planned-experiment":
+            config["experiment"] = experiment_id(tiny.tiny_spec(seed=seed))
         with get_client(sync_client=True) as client:
             run = client.create_flow_run_from_deployment(
-                deployments[deployment], parameters={"config": config}, tags=tags
+                deployments[deployment], parameters={"config": config}, tags=tags, work_queue_name=queue
             )
             client.set_flow_run_state(run.id, Crashed(message="its machine lost power"), force=True)
         spec = tiny.tiny_spec(seed=seed)
@@ -174,6 +180,69 @@ def test_a_crashed_cycle_is_started_again_once_with_its_tags(
     second = recover(of(workspace, RecoverConfig, flow_run=again.id))
     assert second.started == []
     assert "crashed each time" in next(iter(second.left.values()))
+
+
+def test_a_cycle_or_planned_experiment_whose_process_lives_is_not_started_a_second_time(
+    lost: Callable[..., tuple[FlowRun, Experiment]], workspace: Workspace
+) -> None:
+    cut_off, _ = lost("research-cycle", seed=13)
+    with cycle_turn("tiny-0001-abc", str(cut_off.id), workspace):
+        done = recover(of(workspace, RecoverConfig, flow_run=cut_off.id))
+    assert (done.started, done.again) == ([], False)
+    assert "the process of that run, which lives" in done.left["tiny-0001-abc"]
+    trains, experiment = lost("planned-experiment", seed=14)
+    (experiment.folder / "logs" / "run.json").unlink()  # its note may lie on another machine, or not be written yet
+    with experiment.lock(workspace):
+        done = recover(of(workspace, RecoverConfig, flow_run=trains.id))
+    assert (done.started, done.again) == ([], False)
+    assert "is being trained by another process" in done.left[experiment.experiment_id]
+    dead, experiment = lost("planned-experiment", seed=15)
+    assert recover(of(workspace, RecoverConfig, flow_run=dead.id)).again
+
+
+def test_queues_that_another_machines_worker_serves_stay_open_and_the_mark_alone_holds_this_one_back(
+    workspace: Workspace, deployments: dict[str, UUID]
+) -> None:
+    with get_client(sync_client=True) as client:
+        for name in (f"arc-gpu62-{this_host()}", "arc-gpu6-another-host", "arc-gpu-all-another-host"):
+            client.send_worker_heartbeat(POOL, name, 30)
+        assert drain(of(workspace, DrainConfig, gpu=62)).paused == ["p05-gpu62"], "nobody else serves it"
+        assert undrain(of(workspace, UndrainConfig, gpu=62)).resumed == ["p05-gpu62"]
+        client.send_worker_heartbeat(POOL, "arc-gpu62-another-host", 30)
+        assert drain(of(workspace, DrainConfig, gpu=62)).paused == []
+        assert queues("p05-gpu62") == {"p05-gpu62": False}
+        assert [mark.gpu for mark in drained(workspace)] == [62]
+        assert undrain(of(workspace, UndrainConfig, gpu=62)).was_drained
+        for worker in client.read_workers_for_work_pool(POOL):
+            client.request(
+                "DELETE",
+                "/work_pools/{name}/workers/{worker}",
+                path_params={"name": POOL, "worker": worker.name},
+            )
+
+
+def test_a_planned_experiment_of_a_drained_gpu_stands_in_the_queue_for_any(
+    lost: Callable[..., tuple[FlowRun, Experiment]],
+    workspace: Workspace,
+    on_gpu: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)
+    run, _ = lost("planned-experiment", seed=11, queue="p02-gpu63", tags=("arc-cycle:a/b",))
+    for crashed_before in range(3):  # a person may drain as often as they like
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Running(), force=True)
+        on_gpu(run.id, 63)
+        done = drain(of(workspace, DrainConfig, gpu=63, end_run=True, end_grace_s=60))
+        assert queues("p02-gpu63") == {"p02-gpu63": True}
+        assert len(done.started) == 1, f"after {crashed_before} drains"
+        (run,) = runs(*done.started)
+        assert run.work_queue_name == "p02-any"
+        assert "arc-cycle:a/b" in run.tags
+    assert undrain(of(workspace, UndrainConfig, gpu=63)).resumed == ["p02-gpu63"]
+    run, _ = lost("planned-experiment", seed=12, queue="p02-gpu63")
+    (again,) = runs(*recover(of(workspace, RecoverConfig, flow_run=run.id)).started)
+    assert again.work_queue_name == "p02-gpu63"
 
 
 def test_what_is_not_crashed_or_trains_nothing_is_left(
@@ -292,6 +361,45 @@ def test_a_gpu_that_hangs_is_told_and_drained_and_its_experiment_goes_on_elsewhe
     assert new.parameters["config"]["experiment"] == experiment.experiment_id
     assert new.work_queue_name == "p00-any"
     assert watch(of(workspace, WatchConfig, watch=ONCE)).changes == []
+
+
+def test_a_driver_that_does_not_answer_drains_and_ends_no_run_that_moves(
+    lost: Callable[..., tuple[FlowRun, Experiment]],
+    workspace: Workspace,
+    on_gpu: Callable[..., int],
+    made_up_driver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain_task, "_STATE_PATIENCE_S", 0.0)
+    told = []
+    for module in (watch_task, drain_task):
+        monkeypatch.setattr(module, "emit_event", lambda event, **more: told.append((event, more["payload"]["gpu"])))
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(processes=[]))
+    config = of(workspace, WatchConfig, watch={**ONCE, "hangs": {"hang_after_s": 900, "end_grace_s": 60}})
+    assert watch(config).changes == []
+    run, experiment = lost(seed=6)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Running(), force=True)
+    on_gpu(run.id, 1, **{MARK: mark_of(experiment.folder)})
+    mismatch = {"nvmlInit": (18, "Driver/library version mismatch")}
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(mismatch, processes=[]))
+    assert watch(config).drained == [0, 1]
+    assert [mark.gpu for mark in drained(workspace)] == [0, 1]
+    assert Recoveries(workspace).of(run.id) is None, "it moves: it is left alone"
+    assert watch(config).changes == []
+    began = datetime.now(UTC) - timedelta(hours=1)
+    found = gpu_work.run_processes
+    monkeypatch.setattr(gpu_work, "run_processes", lambda names: [replace(one, began_at=began) for one in found(names)])
+    assert watch(config).drained == [1]
+    recovery = Recoveries(workspace).of(run.id)
+    assert recovery is not None
+    assert recovery.experiments == (experiment.experiment_id,)
+    monkeypatch.setitem(sys.modules, "pynvml", made_up_driver(processes=[]))
+    back = watch(config)
+    assert [message[:30] for message in back.changes] == [f"The driver reaches GPU {gpu} again" for gpu in (0, 1)]
+    assert [mark.gpu for mark in drained(workspace)] == [0, 1], "until a person trusts it"
+    errors = [("arc.gpu.error", 0), ("arc.gpu.error", 1), ("arc.gpu.drained", 0), ("arc.gpu.drained", 1)]
+    assert told == [*errors, ("arc.gpu.hung", 1), ("arc.gpu.reached", 0), ("arc.gpu.reached", 1)]
 
 
 def test_a_gpu_of_another_machine_is_not_touched(workspace: Workspace) -> None:

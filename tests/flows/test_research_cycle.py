@@ -175,6 +175,29 @@ def test_a_failed_experiment_is_written_down_and_the_others_go_on(
     assert any("the card fell off the bus" in sentence for sentence in record.learned)
 
 
+def test_a_second_start_of_a_cycle_that_is_being_worked_on_ends_with_a_word_on_who_does(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import research_cycle as module
+    from glaucoma.records import cycle_turn
+
+    monkeypatch.setattr(cycle_turn, "_PATIENCE_S", 0.0)
+    chosen = config(archives / "folders.zip", tmp_path)
+    second: list[BaseException] = []
+
+    def start_again(*_: Any) -> None:
+        monkeypatch.setattr(module, "run_proposals", None)
+        with pytest.raises(cycle_turn.CycleBusyError) as raised:
+            research_cycle(chosen)
+        second.append(raised.value)
+
+    monkeypatch.setattr(module, "run_proposals", start_again)
+    with pytest.raises(TrainingError, match="No experiment was completed"):
+        research_cycle(chosen)
+    (cycle,) = Ledger(Workspace.at(tmp_path).ledger_url).cycles()
+    assert f"Cycle {cycle.cycle_id} is being worked on by another process (flow run" in str(second[0])
+
+
 def test_a_cycle_whose_experiments_all_failed_tries_others_next_unless_something_outside_was_the_cause(
     archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from tasks import await_runs
 from tasks.await_runs import Ended, cancelled_together, wait_for
 from tasks.own_run import RunCancelledError
 from tasks.submit import Submitted, Wanted, require_server, submit
-from tests.flows.gpu_pool import make_pools
+from tests.flows.gpu_pool import make_pools, recovering
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,46 @@ def test_it_is_told_how_each_run_ended(wanted: list[Wanted], monkeypatch: pytest
     assert told[3].startswith("its run X was cancelled")
     assert told[4] == "its run X was deleted"
     assert [one.cancelled for one in ends] == [False, False, False, True, True]
+
+
+def test_a_crash_is_not_the_end_where_a_run_takes_the_lost_ones_place(
+    wanted: list[Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, _ = ask(wanted)
+    end(runs[0], Crashed(message="exit code -9"))
+    end(runs[1], Completed())
+    taken: list[UUID] = []
+    looks: list[int] = []
+    outcomes: list[State[Any]] = []
+
+    def at_each_look(_: Any) -> None:
+        looks.append(len(looks))
+        with get_client(sync_client=True) as client:
+            if len(looks) == 3:
+                crashed = client.read_flow_run(runs[0].run_id)
+                assert crashed.deployment_id is not None
+                new = client.create_flow_run_from_deployment(
+                    crashed.deployment_id, parameters=crashed.parameters, tags=[*crashed.tags, "recovered"]
+                )
+                taken.append(new.id)
+            if len(looks) == 6:
+                client.set_flow_run_state(taken[-1], outcomes[-1], force=True)
+
+    waits = flow(name="waits")(lambda recovery_s: wait_for("all", runs, "waits", recovery_s))
+    with recovering():
+        for outcome, told in ((Completed(), ""), (Failed(message="it diverged"), "failed: it diverged")):
+            monkeypatch.setattr(await_runs.OwnRun, "require_wanted", at_each_look)
+            outcomes.append(outcome)
+            looks.clear()
+            first, second = waits(600.0)
+            assert (first.run, first.completed) == (runs[0], not told)
+            assert first.reason.endswith(told)
+            assert second.completed
+            with get_client(sync_client=True) as client:
+                client.delete_flow_run(taken[-1])
+        monkeypatch.setattr(await_runs.OwnRun, "require_wanted", lambda _: None)
+        assert waits(0.2)[0].reason.endswith("crashed: exit code -9"), "nothing took its place in time"
+    assert waits(600.0)[0].reason.endswith("crashed: exit code -9"), "nothing will: the server has no recover"
 
 
 @pytest.mark.parametrize("way", ["in the flow", "by its worker"])

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from flows import configs
 from glaucoma.datasets.registry import RegisterSettings
+from glaucoma.errors import SettingsError
 from glaucoma.settings import CONFINED
 from glaucoma.training.experiment import Experiment, create_experiment
 from glaucoma.training.spec import ExperimentSpec
 from glaucoma.workspace import Workspace
+from tasks.recover import workspace_of_run
 
 
 @pytest.fixture
@@ -95,6 +97,18 @@ def test_who_starts_a_flow_at_a_terminal_keeps_the_rights_of_a_person(
     assert RegisterSettings(remote_url="ssh://host/arc").remote_url == "ssh://host/arc"
     with pytest.raises(ValidationError, match="is outside"):  # a hook, in whatever process it runs
         configs.FlowConfig.model_validate({"workspace": str(outside)}, context=CONFINED)
+
+
+def test_recover_follows_no_crashed_runs_workspace_out_of_the_roots(
+    worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, inside, outside = Workspace.at(worker / "workspace"), worker / "incoming" / "w", worker / "elsewhere"
+    assert workspace_of_run({}, own) == own
+    assert workspace_of_run({"config": {"workspace": str(inside)}}, own).root == inside
+    with pytest.raises(SettingsError, match=r"is outside.*Nothing of it is taken up"):
+        workspace_of_run({"config": {"workspace": str(outside)}}, own)
+    monkeypatch.delenv("PREFECT__FLOW_RUN_ID")
+    assert workspace_of_run({"config": {"workspace": str(outside)}}, own).root == outside
 
 
 def test_an_experiment_that_a_person_began_with_weights_of_elsewhere_can_still_be_read_but_not_named(

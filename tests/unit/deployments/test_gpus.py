@@ -39,6 +39,7 @@ def test_each_gpu_has_one_worker_that_sees_it_alone_and_takes_one_run():
     assert (specs["gpu1"].name, specs["gpu1"].pool, specs["gpu1"].limit) == ("arc-gpu1-eye", "arc-gpu", 1)
     assert specs["gpu1"].environment["CUDA_VISIBLE_DEVICES"] == "1"
     assert specs["gpu1"].environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert specs["gpu1"].environment["ARC_GPUS"] == "1"
     assert targets(specs["gpu1"]) == {"any", "gpu1"}
     assert specs["inference"].environment["CUDA_VISIBLE_DEVICES"] == "2"
     assert (specs["gpu-all"].environment["CUDA_VISIBLE_DEVICES"], targets(specs["gpu-all"])) == ("0,1", {"all"})

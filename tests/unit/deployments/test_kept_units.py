@@ -11,7 +11,7 @@ import yaml
 
 from deployments.entry import SECRETS
 from deployments.gpus import GpuNotShownError, GpuPolicy, load_policy, worker_specs
-from deployments.worker import SAVE_S, arguments_of
+from deployments.worker import SAVE_S, arguments_of, chosen_spec
 
 DEPLOYMENTS = Path(__file__).resolve().parents[3] / "deployments"
 UNITS = DEPLOYMENTS / "systemd"
@@ -167,6 +167,19 @@ def test_a_container_gets_the_gpus_of_its_role_and_calls_them_as_it_sees_them(co
         assert ids == list(specs[given.role].gpus)
         seen = ",".join(str(position) for position in range(len(ids)))
         assert (given.cuda_visible_devices or "") == seen
+
+
+def test_the_runs_of_all_containers_are_seen_by_the_one_that_watches_with_the_machines_numbers(compose, monkeypatch):
+    monkeypatch.setenv("ARC_GPU_POLICY", str(DEPLOYMENTS / "gpus.yaml"))
+    told = {}
+    for one in workers(compose).values():
+        assert one["pid"] == "host"
+        assert one["init"], "and ends of processes that nobody waits for are noticed"
+        assert one["environment"]["TINI_SUBREAPER"]
+        given = worker_arguments(one)
+        told[given.role] = chosen_spec(given.role, given.cuda_visible_devices).environment
+    assert (told["gpu1"]["ARC_GPUS"], told["gpu1"]["CUDA_VISIBLE_DEVICES"]) == ("1", "0")
+    assert (told["inference"]["ARC_GPUS"], told["gpu-all"]["ARC_GPUS"], told["cpu"]["ARC_GPUS"]) == ("2", "0,1", "")
 
 
 def test_the_container_that_watches_sees_every_gpu_and_computes_on_none(compose):

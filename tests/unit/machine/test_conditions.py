@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from glaucoma.machine.conditions import judge
+from glaucoma.machine.conditions import judge, out_of_reach
 from glaucoma.machine.settings import ThresholdSettings
 from glaucoma.machine.xid import Xid
 
@@ -36,7 +36,7 @@ def told(readings, xids=()):
         ([{"left_mb": m} for m in (4100, 3900, 9900, 3000, 10_000, 3900)], {1: "arc.memory.low", 5: "arc.memory.low"}),
         (
             [{"error": e} for e in (None, "GPU is lost", "GPU is lost", None, "lost")],
-            {1: "arc.gpu.error", 4: "arc.gpu.error"},
+            {1: "arc.gpu.error", 3: "arc.gpu.reached", 4: "arc.gpu.error"},
         ),
         (
             [{"ecc_uncorrected": n} for n in (0, 1, 1, 3, 0, 1)],
@@ -59,7 +59,41 @@ def test_a_gpu_that_is_gone_is_told_and_drained(made_up):
     without = made_up(1).model_copy(update={"gpus": (), "no_gpus": "no NVIDIA driver"})
     states, (change,) = judge(without, (), states, LIMITS)
     assert (change.event, change.gpu, change.drains) == ("arc.gpu.error", 0, True)
+    assert not change.ends, "what computes on it may be well"
     assert judge(without, (), states, LIMITS)[1] == []
+    states, (back,) = judge(made_up(2), (), states, LIMITS)
+    assert (back.event, back.gpu, back.drains) == ("arc.gpu.reached", 0, False)
+    assert """undrain/undrain --param config='{"gpu": 0}'""" in back.message
+    assert judge(made_up(3), (), states, LIMITS)[1] == []
+
+
+def test_only_what_tells_of_the_gpu_itself_ends_its_run_at_once(made_up):
+    first = made_up()
+    xid = Xid(at=first.at, pci="0000:3b:00", code=79)
+    for reading, xids, ends in (
+        (made_up(error="Unknown Error"), (), False),
+        (made_up(ecc_uncorrected=2), (), True),
+        (first, [xid], True),
+    ):
+        _, (change,) = judge(reading, xids, {}, LIMITS)
+        assert (change.drains, change.ends) == (True, ends)
+
+
+def test_a_fatal_xid_of_a_gpu_that_fell_off_its_bus_ends_its_run_at_once(made_up):
+    states, _ = judge(made_up(0), (), {}, LIMITS)
+    lost = made_up(1, error="GPU is lost", pci=None)
+    xid = Xid(at=lost.at, pci="0000:3b:00", code=79, text="fallen off the bus")
+    _, changes = judge(lost, [xid], states, LIMITS)
+    assert [(change.gpu, change.ends) for change in changes] == [(0, False), (0, True)]
+
+
+def test_a_gpu_is_out_of_reach_where_no_reading_reached_it(made_up):
+    good, bad = made_up(0), made_up(1, error="GPU is lost")
+    gone = made_up(2).model_copy(update={"gpus": (), "no_gpus": "no NVIDIA driver"})
+    states, _ = judge(good, (), {}, LIMITS)
+    assert out_of_reach([bad, gone], states) == [0]
+    assert out_of_reach([bad, good, gone], states) == []
+    assert out_of_reach([gone], {}) == [], "never seen"
 
 
 def test_a_fatal_xid_is_told_once_also_when_the_clock_moved_a_little(made_up):

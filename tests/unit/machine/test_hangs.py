@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
-from glaucoma.machine.hangs import Work, hangs, judge_hangs
+from glaucoma.machine.hangs import Work, hangs, judge_hangs, stalls
+from glaucoma.machine.settings import WatchSettings
 from glaucoma.machine.store import Row
 from glaucoma.machine.xid import Xid
 
@@ -37,6 +39,7 @@ def why(seen, quiet_minutes=20, xids=()):
         (rows(100.0, 0.0), "moves no memory"),
         (rows(0.0, 0.0, last={"load_percent": 100.0}), "moves no memory"),
         (rows(None, None, errors=1.0), "errors"),
+        (rows(0.0, 0.0)[::2], "does nothing"),
     ],
 )
 def test_a_gpu_that_stands_still_under_work_that_does_not_move_hangs(seen, said):
@@ -53,6 +56,8 @@ def test_a_gpu_that_stands_still_under_work_that_does_not_move_hangs(seen, said)
         rows(100.0, None),
         rows(None, None),
         rows(0.0, 0.0, minutes=4),
+        [row for row in rows(0.0, 0.0) if not 2 <= (NOW.timestamp() - row.at_s) / 60 <= 8],
+        [row for row in rows(0.0, 0.0) if (NOW.timestamp() - row.at_s) / 60 >= 3],
         [],
         rows(None, None, errors=1.0, last={"errors": 0.0}),
     ],
@@ -63,6 +68,8 @@ def test_a_gpu_that_stands_still_under_work_that_does_not_move_hangs(seen, said)
         "memory not known",
         "load not known",
         "too few readings",
+        "a hole in the middle",
+        "a hole at the end",
         "none",
         "over",
     ],
@@ -85,6 +92,12 @@ def test_an_xid_of_that_gpu_and_no_progress_is_enough():
     assert why([], xids=[recent.model_copy(update={"at": NOW - timedelta(hours=1)})]) == ""
 
 
+def test_work_on_a_gpu_out_of_reach_stalls_only_where_it_does_not_move():
+    assert stalls(work(20), NOW, AFTER_S) == "no progress for 1200 s, and the driver does not reach the GPU"
+    assert stalls(work(9), NOW, AFTER_S) == ""
+    assert stalls(work(None), NOW, AFTER_S) == ""
+
+
 def test_a_hang_is_told_once_and_again_after_it_was_over():
     states, (change,) = judge_hangs({0: "why", 1: ""}, {})
     assert (change.event, change.gpu, change.drains) == ("arc.gpu.hung", 0, True)
@@ -92,3 +105,9 @@ def test_a_hang_is_told_once_and_again_after_it_was_over():
     assert again == []
     states, _ = judge_hangs({}, states)  # nothing works on it any more
     assert len(judge_hangs({0: "why"}, states)[1]) == 1
+
+
+def test_readings_that_are_kept_for_less_than_a_hang_takes_are_refused():
+    assert WatchSettings.model_validate({"keep": {"full_hours": 0.25}, "hangs": {"hang_after_s": 900}})
+    with pytest.raises(ValidationError, match=r"full_hours \(0.2\) is less than hangs.hang_after_s \(900 s\)"):
+        WatchSettings.model_validate({"keep": {"full_hours": 0.2}, "hangs": {"hang_after_s": 900}})

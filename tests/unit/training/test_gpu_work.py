@@ -52,6 +52,8 @@ def test_a_run_is_on_the_gpu_that_the_driver_names_or_its_worker_shows_it(space:
         process(15, "on none", CUDA_VISIBLE_DEVICES=""),
         process(16, "elsewhere", CUDA_VISIBLE_DEVICES="7,nonsense"),
         process(17, "a flow that steers"),
+        process(18, "in a container", ARC_GPUS="1", CUDA_VISIBLE_DEVICES="0"),
+        process(19, "in a container, on none", ARC_GPUS="", CUDA_VISIBLE_DEVICES="0"),
     ]
     found = {(work.gpu, work.run_id): work.pids for work in work_of(processes, gpus, space)}
     assert found == {
@@ -59,6 +61,7 @@ def test_a_run_is_on_the_gpu_that_the_driver_names_or_its_worker_shows_it(space:
         (0, "on all"): (14,),
         (1, "by its worker"): (11, 12),
         (1, "on all"): (14,),
+        (1, "in a container"): (18,),
         (2, "by uuid"): (13,),
     }
 
