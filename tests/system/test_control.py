@@ -225,12 +225,14 @@ def test_every_line_of_the_page_works_and_both_columns_ask_for_the_same(
 
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2036-01-01T00:00:00Z"}}
     variables["cancel-run"] = {**variables[""], "RUN": submit("datasets", {}, state=later)}
-    long = {"classifier": "small_cnn", "input_px": 32, "epochs": 5000, "execution": {"device": "cpu", "threads": 1}}
+    endless = {"epochs": 10_000, "patience": 10_000}
+    long = {"classifier": "small_cnn", "input_px": 32, **endless, "execution": {"device": "cpu", "threads": 1}}
     before = {path.name for path in workspace.experiments.iterdir()}
 
     def is_under_way() -> Experiment | None:
         there = [Experiment(path) for path in workspace.experiments.iterdir() if path.name not in before]
-        return next((one for one in there if one.progress_path.is_file() and one.spec.epochs == 5000), None)
+        begun = (one for one in there if one.progress_path.is_file())
+        return next((one for one in begun if one.spec.epochs == endless["epochs"]), None)
 
     for number in range(1, 6):
         round_ = [row for row in rows if LATER.get(row.name, 1) == number]
