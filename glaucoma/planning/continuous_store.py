@@ -7,10 +7,8 @@ between the two, the next change of the state adds the line that is missing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +16,13 @@ from pathlib import Path
 from glaucoma.errors import IntegrityError, NotFoundError, problems
 from glaucoma.planning.continuous import CycleEnd, ResearchState
 from glaucoma.provenance import exclusive, sync_folder, write_json
+from glaucoma.training.claims import tried
 from glaucoma.workspace import Workspace, checked_name
 
 STATE_NAME = "state.json"
 JOURNAL_NAME = "journal.jsonl"
 _PATIENCE_S = 1.0
 """For who only looks whether a cycle runs, and holds the lock for a moment."""
-_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -116,18 +114,19 @@ class Research:
 
         The kernel frees it when the holder dies, however it dies.
         """
-        path = self.workspace.locks / f"research-{checked_name(self.name)}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as handle:
-            yield _locked(handle.fileno(), time.monotonic() + _PATIENCE_S)
+        with tried(self._lock_path, _PATIENCE_S) as handle:
+            yield handle is not None
 
     def is_under_way(self) -> bool:
         """True where a process holds it right now."""
-        path = self.workspace.locks / f"research-{checked_name(self.name)}.lock"
-        if not path.is_file():
+        if not self._lock_path.is_file():
             return False
-        with path.open("a") as handle:
-            return not _locked(handle.fileno(), 0.0)
+        with tried(self._lock_path) as handle:
+            return handle is None
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.workspace.locks / f"research-{checked_name(self.name)}.lock"
 
 
 def names(workspace: Workspace) -> list[str]:
@@ -169,18 +168,6 @@ def _last_ran(state: ResearchState) -> float:
     ended = state.last.ended_at.timestamp() if state.last else 0.0
     begun = state.under_way.attempt_at.timestamp() if state.under_way else 0.0
     return max(ended, begun)
-
-
-def _locked(descriptor: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOOK_EVERY_S)
-        else:
-            return True
 
 
 def _ends_whole(descriptor: int, size: int) -> bool:
