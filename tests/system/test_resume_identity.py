@@ -100,7 +100,10 @@ def spec() -> ExperimentSpec:
     return spec_from(TrainSettings.for_preset("smoke"), Task.CLASSIFICATION, "tiny", KEY, **changes)
 
 
-@pytest.mark.parametrize(("devices", "workers"), list(PLACES))
+@pytest.mark.parametrize(
+    ("devices", "workers"),
+    [(1, 2), (2, 0), pytest.param(1, 0, marks=pytest.mark.long), pytest.param(2, 2, marks=pytest.mark.long)],
+)
 def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(
     devices: int,
     workers: int,
