@@ -126,14 +126,36 @@ def test_epochs_and_steps_are_augmented_differently_and_seeds_too(feed, make_spe
     assert len({tensor.numpy().tobytes() for tensor in (*first, *second, *other_seed)}) == 6
 
 
+class DrawnBy(random.Random):
+    """Keeps which threads draw: those of libraries, which other tests have started, may."""
+
+    def __init__(self):
+        super().__init__(7)
+        self.threads = set()
+
+    def random(self):
+        self.threads.add(threading.get_ident())
+        return super().random()
+
+    def getrandbits(self, k):
+        self.threads.add(threading.get_ident())
+        return super().getrandbits(k)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_nothing_is_drawn_from_the_global_generators(workers, feed, make_spec):
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
-    expected = (torch.rand(1).item(), np.random.random(), random.random())
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+def test_nothing_is_drawn_from_the_global_generators(workers, feed, make_spec, monkeypatch):
+    python = DrawnBy()
+    for name in ("random", "getrandbits", "uniform", "randrange", "randint", "choice", "choices", "sample", "shuffle"):
+        monkeypatch.setattr(random, name, getattr(python, name))
+    torch.manual_seed(7), np.random.seed(7)
+    expected = (torch.rand(1).item(), np.random.random())
+    torch.manual_seed(7), np.random.seed(7)
     made = feed(make_spec(augmentation=EVERYTHING), workers=workers)
     list(made.epoch(0)), list(made.in_order(4))
-    assert (torch.rand(1).item(), np.random.random(), random.random()) == expected
+    assert (torch.rand(1).item(), np.random.random()) == expected
+    assert threading.get_ident() not in python.threads
+    random.shuffle([1, 2, 3])
+    assert threading.get_ident() in python.threads, "this test would have seen it"
 
 
 @pytest.mark.parametrize("world", [2, 3])
