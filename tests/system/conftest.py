@@ -132,9 +132,11 @@ def installation(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     up = made.local("up")
     try:
         assert up.returncode == 0, up.stdout + up.stderr
-        # Where this machine's disk is nearly full, the watch would rightly keep cycles from beginning.
-        watch = made.call("GET", "/deployments/name/watch/watch")
-        made.call("PATCH", f"/deployments/{watch['id']}", {"paused": True})
+        # Where this machine's disk is nearly full, the watch would rightly keep cycles from beginning; and a research
+        # that a test starts would be cancelled where one of the schedule runs.
+        for name in ("watch", "research"):
+            deployment = made.call("GET", f"/deployments/name/{name}/{name}")
+            made.call("PATCH", f"/deployments/{deployment['id']}", {"paused": True})
         yield made
     finally:
         down = made.local("down")
