@@ -7,9 +7,11 @@ took the first, so no clock is asked.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,12 +56,13 @@ def queue_of(seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """What the server is told of its database."""
     if request.param == "sqlite":
         yield {}
         return
-    script, folder = PROJECT / "tests" / "system" / "postgres.sh", tmp_path / "postgres"
+    script = PROJECT / "tests" / "system" / "postgres.sh"
+    folder = Path(tempfile.mkdtemp(prefix="arc-postgres-"))  # pytest's own are closed to the user whom Postgres runs as
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -68,6 +71,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[st
     )
     yield {"ARC_DATABASE_URL": started.stdout.splitlines()[-1]}
     subprocess.run(["sh", str(script), "stop", str(folder)], check=True)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
