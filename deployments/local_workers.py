@@ -130,7 +130,7 @@ async def _is_online(spec: WorkerSpec, service: Service) -> bool:
     async with get_client() as client:
         try:
             workers = await client.read_workers_for_work_pool(spec.pool)
-        except ObjectNotFound:
+        except (ObjectNotFound, httpx.TransportError):  # a server that many workers find at once may be late with it
             return False
     return any(
         worker.name == spec.name

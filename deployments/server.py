@@ -90,7 +90,7 @@ def _is_address(url: str) -> bool:
 
 def server_command(arguments: Sequence[str]) -> list[str]:
     """The program that this one becomes."""
-    return [sys.executable, "-m", "prefect", "server", "start", *arguments]
+    return [sys.executable, "-m", "deployments.prefect_server", *arguments]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ LONGEST_FIRST = ("system", "flows", "unit/training", "fuzz", "unit/datasets")
 """Rooms of tests whose files take longest, begun first: so that the processes of `make test` end together."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keeps each file's tests in one process, where its fixtures are, and puts the longest rooms first."""
     rooms = [config.rootpath / "tests" / room for room in LONGEST_FIRST]

@@ -35,18 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
     them = [one.on_a_busy_machine(max(took_s)) for one in them]
     print(f"{len(them)} undisturbed trainings in {sum(took_s):.0f} s", flush=True)
     tally = Tally()
-    _campaign(them, expected, base, given.attacks, given.lanes, given.seed, tally)
-    if given.places:
-        for number, place in enumerate(PLACES):
-            try:
-                wrong = place(them[0], expected[them[0].name], base / f"place-{number}")
-            except AssertionError as error:
-                wrong = [str(error)]
-            tally.violations += [f"{place.__name__}: {one}" for one in wrong]
-            print(f"{place.__name__}: {'; '.join(wrong) or 'held'}", flush=True)
-    if given.deployed:
-        attack_installation(base / "deployed", random.Random(given.seed), given.deployed, tally)
-    _say(tally, time.monotonic() - began)
+    try:
+        _campaign(them, expected, base, given.attacks, given.lanes, given.seed, tally)
+        if given.places:
+            for number, place in enumerate(PLACES):
+                try:
+                    wrong = place(them[0], expected[them[0].name], base / f"place-{number}")
+                except AssertionError as error:
+                    wrong = [str(error)]
+                tally.violations += [f"{place.__name__}: {one}" for one in wrong]
+                print(f"{place.__name__}: {'; '.join(wrong) or 'held'}", flush=True)
+        if given.deployed:
+            attack_installation(base / "deployed", random.Random(given.seed), given.deployed, tally)
+    finally:  # what was seen before somebody stops it counts too
+        _say(tally, time.monotonic() - began)
     if tally.violations:
         print(f"what is left lies in {base}")
     else:

@@ -33,7 +33,7 @@ VICTIMS = ("flow", "worker", "server")
 _TRAIN: dict[str, Any] = {
     "classifier": "small_cnn",
     "input_px": 32,
-    "epochs": 400,
+    "epochs": 1600,
     "batch_size": 4,
     "learning_rate": 1e-2,
     "patience": 10_000,
@@ -115,7 +115,7 @@ class Installation:
         return "PREFECT__FLOW_RUN_ID" not in variables and (
             "deployments.drainable --pool arc-gpu" in words
             if victim == "worker"
-            else "server start" in words or "uvicorn" in words
+            else "deployments.prefect_server" in words or "deployments.server" in words
         )
 
 
@@ -129,7 +129,7 @@ def attack_installation(root: Path, rng: random.Random, kills: int, tally: Tally
         while done < kills and len(tally.violations) < 10:
             subject = _subject(seed)
             expected = subject.run_undisturbed(root / f"reference-{seed}")
-            done += _attack_experiment(installation, subject, expected, rng, min(kills - done, 6), tally)
+            done += _attack_experiment(installation, subject, expected, rng, min(kills - done, 10), tally)
             seed += 1
             print(f"{done} of {kills} kills of flow runs, workers and servers", flush=True)
         installation.local("up")

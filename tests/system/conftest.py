@@ -113,6 +113,7 @@ class Installation:
         )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one installation run in one process."""
     for item in items:

@@ -208,7 +208,7 @@ def test_urgent_runs_go_first_and_each_experiment_is_completed_whatever_is_kille
     night.end_of(orphan["id"], "the run whose worker was killed")
 
     amid = night.of_state("RUNNING", "PENDING")
-    night.kill_service("prefect server start", "deployments.server", "uvicorn")
+    night.kill_service("deployments.prefect_server", "deployments.server", "uvicorn")
     again = machine.local("up")
     assert again.returncode == 0, again.stdout + again.stderr
 
