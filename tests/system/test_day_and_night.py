@@ -220,6 +220,9 @@ def test_urgent_runs_go_first_and_each_experiment_is_completed_whatever_is_kille
     assert night.end_of(resumed, "the resumed ones") == "COMPLETED"
     ledger = Ledger(workspace.ledger_url)
     assert {one.status for one in ledger.experiments()} == {"completed"}
+    seeds = {json.loads(path.read_text())["seed"] for path in workspace.experiments.glob("*/metadata.json")}
+    without = [run for run in night.runs() if seed_of(run) not in seeds]
+    assert not without, [(run["name"], seed_of(run), run["state_type"], run["state"]["message"]) for run in without]
     assert len(ledger.experiments()) == EXPERIMENTS
     for path in workspace.experiments.glob("*/metadata.json"):
         assert json.loads(path.read_text())["status"] == "completed", path
