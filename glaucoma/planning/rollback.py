@@ -29,6 +29,7 @@ from glaucoma.planning.snapshot import (
     require_whole,
 )
 from glaucoma.provenance import exclusive, file_sha256, sync_folder, write_bytes, write_json
+from glaucoma.records.cycle_turn import cycles_worked_on
 from glaucoma.records.ledger import Ledger
 from glaucoma.training.claims import is_trained_now
 from glaucoma.training.experiment import list_experiments
@@ -178,10 +179,12 @@ def _cycles(workspace: Workspace) -> set[str]:
 
 def _require_quiet(workspace: Workspace, others: Sequence[str]) -> None:
     trained = [one.experiment_id for one in list_experiments(workspace) if is_trained_now(one, workspace)]
-    # The server that `others` comes from does not know of a terminal's cycle, which trains nothing while it waits.
+    # The server that `others` comes from does not know of a terminal's cycles, which train nothing while they wait.
+    cycles = cycles_worked_on(workspace)
     researched = [name for name in research_names(workspace) if Research(name, workspace).is_under_way()]
     busy = [
         *(f"{name} is being trained" for name in trained),
+        *(f"the cycle {name} is being worked on" for name in cycles),
         *(f"a cycle of the research {name} runs" for name in researched),
         *others,
     ]

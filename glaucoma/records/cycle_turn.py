@@ -42,14 +42,23 @@ def cycle_turn(cycle_id: str, run_id: str, workspace: Workspace) -> Iterator[Non
 
 def cycle_of_living_run(run_id: str, workspace: Workspace) -> str | None:
     """The cycle that a living process of this flow run works on; None where there is none."""
+    return next((cycle for cycle, holder in _locks(workspace) if holder == run_id and _is_held(cycle, workspace)), None)
+
+
+def cycles_worked_on(workspace: Workspace) -> list[str]:
+    """The cycles that a living process works on, or waits with for a person's word."""
+    return [cycle for cycle, _ in _locks(workspace) if _is_held(cycle, workspace)]
+
+
+def _locks(workspace: Workspace) -> Iterator[tuple[str, str]]:
     before, after = _NAME.split("{}")
     for path in sorted(workspace.locks.glob(_NAME.format("*"))):
-        if _holder(path) != run_id:
-            continue
-        with tried(path) as handle:
-            if handle is None:
-                return path.name.removeprefix(before).removesuffix(after)
-    return None
+        yield path.name.removeprefix(before).removesuffix(after), _holder(path)
+
+
+def _is_held(cycle_id: str, workspace: Workspace) -> bool:
+    with tried(workspace.locks / _NAME.format(cycle_id)) as handle:
+        return handle is None
 
 
 def _holder(path: Path) -> str:

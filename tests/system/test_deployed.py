@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -85,3 +87,35 @@ def test_wrong_settings_are_refused_before_a_run_is_made(installation: Any) -> N
     with pytest.raises(httpx.HTTPStatusError) as refused:
         installation.call("POST", f"/deployments/{cycle['id']}/create_flow_run", body)
     assert refused.value.response.status_code in (409, 422)
+
+
+def test_a_full_disk_pauses_the_queues_of_intake_and_cycles_until_there_is_space(
+    installation: Any, wait_for: Callable[..., Any]
+) -> None:
+    queues = [installation.call("GET", f"/work_pools/arc-cpu/queues/{name}")["id"] for name in ("default", "cycles")]
+
+    def are_paused(wanted: bool) -> bool:
+        return all(installation.call("GET", f"/work_queues/{one}")["is_paused"] is wanted for one in queues)
+
+    def tell(event: str) -> None:
+        installation.call(
+            "POST",
+            "/events",
+            [
+                {
+                    "event": event,
+                    "id": str(uuid4()),
+                    "occurred": datetime.now(UTC).isoformat(),
+                    "resource": {"prefect.resource.id": "arc.host.a-host"},
+                    "payload": {"host": "a-host", "message": "what the watch says"},
+                }
+            ],
+        )
+
+    assert are_paused(False)
+    tell("arc.disk.low")
+    try:
+        wait_for(lambda: are_paused(True), 120, "the pause of both queues")
+    finally:
+        tell("arc.disk.enough")
+    wait_for(lambda: are_paused(False), 120, "both queues taking runs again")

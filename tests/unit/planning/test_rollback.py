@@ -16,6 +16,7 @@ from glaucoma.planning.continuous_settings import ContinuousSettings
 from glaucoma.planning.continuous_store import Research
 from glaucoma.planning.rollback import BusyError, finish_rollback, roll_back
 from glaucoma.planning.snapshot import Snapshot, list_snapshots, object_path, read_snapshot, take_snapshot
+from glaucoma.records.cycle_turn import cycle_turn
 from glaucoma.records.ledger import Ledger
 from glaucoma.training.experiment import Experiment, Status, is_there
 from glaucoma.workspace import Workspace
@@ -105,6 +106,21 @@ def test_nothing_is_rolled_back_while_a_cycle_of_a_research_runs_which_no_server
     research = Research("night", workspace)
     research.change(lambda before: switched_on(before, "night", {}, ContinuousSettings(), AT)[0])
     with research.turn(), pytest.raises(BusyError, match="a cycle of the research night runs"):
+        roll_back(then.snapshot_id, workspace, at=AT)
+
+
+def test_a_cycle_of_a_terminal_is_in_the_way_while_it_waits_for_a_person(workspace: Workspace) -> None:
+    then = take_snapshot(workspace, reason="before", at=AT)
+    with cycle_turn("eyes-0001-abc", "run", workspace), pytest.raises(BusyError, match="cycle eyes-0001-abc is being"):
+        roll_back(then.snapshot_id, workspace, at=AT)
+    roll_back(then.snapshot_id, workspace, at=AT)
+    assert roll_back(then.snapshot_id, workspace, at=AT).to == then.snapshot_id
+
+
+def test_nothing_is_rolled_back_while_a_cycle_of_a_terminal_waits_for_a_person(
+    then: Snapshot, workspace: Workspace
+) -> None:
+    with cycle_turn("eyes-0001-abc", "run", workspace), pytest.raises(BusyError, match="cycle eyes-0001-abc is being"):
         roll_back(then.snapshot_id, workspace, at=AT)
     assert roll_back(then.snapshot_id, workspace, at=AT).to == then.snapshot_id
 
