@@ -15,7 +15,8 @@ from deployments.worker import SAVE_S, arguments_of, chosen_spec
 
 DEPLOYMENTS = Path(__file__).resolve().parents[3] / "deployments"
 UNITS = DEPLOYMENTS / "systemd"
-UNIT_NAMES = ["arc-server.service", "arc-apply.service", "arc-worker@.service"]
+DECLARED = yaml.safe_load((DEPLOYMENTS.parent / "prefect.yaml").read_text())["deployments"]
+UNIT_NAMES = ["arc-server.service", "arc-apply.service", "arc-worker@.service", "arc-watch.service"]
 
 
 def unit(name):
@@ -60,7 +61,7 @@ def check_command(words):
     """Of `python -m deployments.X ..`: the module exists and takes those words."""
     assert words[1] == "-m"
     module, rest = words[2], words[3:]
-    assert (DEPLOYMENTS / f"{module.removeprefix('deployments.')}.py").is_file(), module
+    assert (DEPLOYMENTS.parent / f"{module.replace('.', '/')}.py").is_file(), module
     if module == "deployments.worker":
         arguments_of(rest)
     elif module == "deployments.server":
@@ -68,7 +69,7 @@ def check_command(words):
 
         server_app.parse_args(["start", *rest], exit_on_error=False, print_error=False)
     else:
-        assert (module, rest) == ("deployments.apply", [])
+        assert (module, rest) in [("deployments.apply", []), ("flows.watch", [])]
 
 
 # systemd
@@ -113,12 +114,18 @@ def test_a_worker_waits_for_a_driver_that_is_late_after_a_boot():
     assert GpuNotShownError.exit_code != int(parsed["Service"]["RestartPreventExitStatus"])
 
 
+def test_a_further_machine_is_looked_at_as_often_as_the_schedule_does():
+    (schedule,) = next(one for one in DECLARED if one["name"] == "watch")["schedules"]
+    assert seconds(unit("arc-watch.timer")["Timer"]["OnUnitInactiveSec"]) == schedule["interval"]
+    assert unit("arc-watch.service")["Service"]["Type"] == "oneshot", "a timer starts nothing that runs already"
+
+
 def test_workers_stop_before_the_server():
     assert {"arc-server.service", "arc-apply.service"} <= set(unit("arc-worker@.service")["Unit"]["After"].split())
     assert unit("arc-apply.service")["Unit"]["After"] == "arc-server.service"
 
 
-@pytest.mark.parametrize("name", UNIT_NAMES)
+@pytest.mark.parametrize("name", [*UNIT_NAMES[:-1], "arc-watch.timer"])  # the timer starts its service
 def test_the_target_stops_and_starts_every_unit(name):
     assert unit(name)["Unit"]["PartOf"] == unit(name)["Install"]["WantedBy"] == "arc.target"
     assert (UNITS / "arc.target").is_file()
