@@ -78,8 +78,13 @@ class UndrainConfig(FlowConfig):
 class RecoverConfig(FlowConfig):
     """Take up what a crashed run was doing: a new run of resume for each experiment that it trained, once."""
 
-    flow_run: UUID = Field(
-        description="Id of the flow run that crashed.", examples=["0192f7a1-1111-7222-8333-444455556666"]
+    flow_run: UUID | None = Field(
+        default=None,
+        description="Id of the flow run that crashed. Empty: every crash of late that nobody has answered.",
+        examples=["0192f7a1-1111-7222-8333-444455556666"],
+    )
+    look_back_h: float = Field(
+        default=24.0, gt=0, le=720, description="Without a flow run: crashes of the last so many hours."
     )
     delay_s: float = Field(
         default=60.0, ge=0, le=86_400, description="The new runs start so much later at the earliest."
@@ -96,4 +101,4 @@ class RecoverConfig(FlowConfig):
     @property
     def named(self) -> str:
         """What the run is called."""
-        return str(self.flow_run)[:8]
+        return str(self.flow_run)[:8] if self.flow_run else "missed"

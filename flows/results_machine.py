@@ -55,10 +55,10 @@ class UndrainResult(Result):
 
 
 class RecoverResult(Result):
-    """What was done for a crashed run."""
+    """What was done for a crashed run, or for each that nobody had answered."""
 
-    flow_run: UUID
-    taken_up: bool = Field(description="False: it was none that is taken up.")
+    flow_run: UUID | None
+    taken_up: bool = Field(description="False: it was none that is taken up, or there was none.")
     experiments: list[str] = Field(default_factory=list)
     again: bool = False
     left: dict[str, str] = Field(default_factory=dict, description="What was left alone -> why.")

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from glaucoma.errors import SettingsError
-from tasks.recover import RecoverOptions, end_on_server, recover_run
+from tasks.recover import RecoverOptions, end_on_server, is_known, recover_run
 from tasks.stage import stage_task
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def undrain_gpu(workspace: Workspace, gpu: int, pool: str) -> Any:
 
 @stage_task(run_name="end the run on GPU {gpu}", timeout_s=1800, first_delay_s=5)
 def end_runs_on(workspace: Workspace, gpu: int, reason: str, grace_s: float, options: RecoverOptions | None) -> Any:
-    """Ends the runs on a GPU; gives their ids, and what took their place where `options` say how."""
+    """Ends this server's runs on a GPU; gives their ids, and what took their place where `options` say how."""
     from glaucoma.machine.gpus import read_gpus
     from glaucoma.machine.processes import end_run_processes
     from glaucoma.machine.readings import GpuReading
@@ -78,6 +78,9 @@ def end_runs_on(workspace: Workspace, gpu: int, reason: str, grace_s: float, opt
     ended, recoveries = [], []
     for run_id in dict.fromkeys(work.run_id for work in work_on(gpus, workspace) if work.gpu == gpu):
         if run_id is None:
+            continue
+        if not is_known(UUID(run_id)):
+            get_run_logger().error("The run %s on GPU %d is another server's: end it there", run_id, gpu)
             continue
         get_run_logger().warning("Ending the run %s on GPU %d: %s", run_id, gpu, reason)
         if stuck := end_run_processes(run_id, grace_s):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Crashed, Scheduled
 
-from glaucoma.errors import NotFoundError, SettingsError
+from glaucoma.errors import ArcError, NotFoundError, SettingsError
 from glaucoma.roots import confined, is_workers_run
 from glaucoma.workspace import Workspace
 from tasks.stage import shown_if_possible, stage_task
@@ -25,11 +33,17 @@ from tasks.stage import shown_if_possible, stage_task
 if TYPE_CHECKING:
     from glaucoma.records.recoveries import Recovery
 
+Found = TypeVar("Found")
 RESUME = "resume/resume"
 WHOLE = frozenset({"research-cycle", "planned-experiment"})
 """Deployments that take up their own work when they are started again with the same parameters, once it is free."""
 ALONE = frozenset({"train", "experiment"})
 """Deployments that are started again where they had not begun to train."""
+AUTOMATION = "arc: what a crashed run was doing is taken up"
+"""What takes crashes up as they happen; where a person has switched it off, nothing else does so either."""
+_ITS_TURN = timedelta(minutes=3)
+"""A crash is that automation's own matter for so long."""
+_PAGE = 200
 _HANDED_ON = ("workspace", "preset", "evaluate", "explain", "execution", "retry_failed")
 """Of the crashed run's settings, what its experiments go on with; `resume` knows all of them."""
 _LOOK_EVERY_S = 0.5
@@ -81,6 +95,49 @@ def recover_run(run_id: UUID, workspace: Workspace, options: RecoverOptions) -> 
     return recovery
 
 
+@stage_task(run_name="what crashed and was not taken up", timeout_s=300, first_delay_s=5)
+def missed_crashes(workspace: Workspace, look_back: timedelta) -> list[UUID]:
+    """Runs whose crash nobody has answered, the oldest first: an event dies with the server that was to act on it.
+
+    Empty where the automation that answers crashes is switched off.
+    """
+    now = datetime.now(UTC)
+    span = FlowRunFilterEndTime(after_=now - look_back, before_=now - _ITS_TURN)
+    crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
+    missed = []
+    with get_client(sync_client=True) as client:
+        if any(not one.enabled for one in client.read_automations_by_name(AUTOMATION)):
+            get_run_logger().info("The automation %r is switched off: nothing is taken up", AUTOMATION)
+            return []
+        names = {one.id: one.name for one in _all(client.read_deployments)}
+        wanted = FlowRunFilter(state=crashed, end_time=span)
+        found = _all(functools.partial(client.read_flow_runs, flow_run_filter=wanted, sort=FlowRunSort.END_TIME_DESC))
+        for run in reversed(found):
+            name = names.get(run.deployment_id, "") if run.deployment_id else ""
+            if not _not_ours(run, name) and not _is_answered(run, workspace):
+                missed.append(run.id)
+    return missed
+
+
+def _is_answered(run: FlowRun, workspace: Workspace) -> bool:
+    from glaucoma.records.recoveries import Recoveries
+
+    try:
+        done = Recoveries(workspace_of_run(run.parameters, workspace)).of(run.id)
+    except ArcError as error:
+        get_run_logger().warning("%s is not taken up: %s", run.name, error)
+        return True
+    return done is not None and bool(done.started or not (done.experiments or done.again))
+
+
+def _all(read: Callable[..., list[Found]]) -> list[Found]:
+    """Every page of what is asked for."""
+    found: list[Found] = []
+    while page := read(limit=_PAGE, offset=len(found)):
+        found += page
+    return found
+
+
 def workspace_of_run(parameters: Mapping[str, Any], otherwise: Workspace) -> Workspace:
     """The workspace that a run's parameters name, else `otherwise`; a worker's run follows it below its roots alone.
 
@@ -99,6 +156,16 @@ def workspace_of_run(parameters: Mapping[str, Any], otherwise: Workspace) -> Wor
             consequence="Nothing of it is taken up",
             remedy="where the path is right, start its work again in a shell on its machine",
         ) from error
+
+
+def is_known(run_id: UUID) -> bool:
+    """Whether the server has that flow run: two installations may share a machine."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_flow_run(run_id)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def end_on_server(run_id: UUID, reason: str, patience_s: float) -> str:

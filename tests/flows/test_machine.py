@@ -16,11 +16,14 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelled, Crashed, Running
 
@@ -49,6 +52,7 @@ from glaucoma.training.settings import ExecutionSettings
 from glaucoma.training.spec import experiment_id
 from glaucoma.workspace import Workspace
 from tasks import drain as drain_task
+from tasks import recover as recover_task
 from tasks import watch as watch_task
 from tasks.stage import artifact_key
 
@@ -153,6 +157,35 @@ def test_a_recovery_that_was_cut_off_finds_the_runs_it_had_made(
     path = workspace.root / "recoveries" / f"{run.id}.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "started": []}))  # as if killed before it was written
     assert recover(of(workspace, RecoverConfig, flow_run=run.id)).started == done.started
+
+
+def test_a_crash_that_nobody_answered_is_found_and_taken_up_once(
+    lost: Callable[..., tuple[FlowRun, Experiment]], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = lost()
+    missed = of(workspace, RecoverConfig, look_back_h=0.1)
+    recover(missed)
+    assert Recoveries(workspace).of(run.id) is None, "it has just crashed: the automation's turn"
+    monkeypatch.setattr(recover_task, "_ITS_TURN", timedelta(0))
+    done = recover(missed)
+    assert done.flow_run is None
+    assert set(Recoveries(workspace).of(run.id).started) <= set(done.started)
+    assert not recover(missed).taken_up
+
+
+def test_where_the_automation_is_switched_off_no_missed_crash_is_taken_up(
+    lost: Callable[..., tuple[FlowRun, Experiment]], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover_task, "_ITS_TURN", timedelta(0))
+    lost()
+    missed = of(workspace, RecoverConfig, look_back_h=0.1)
+    trigger = EventTrigger(expect={"made.up"}, posture=Posture.Reactive, threshold=1, within=timedelta(0))
+    off = AutomationCore(name=recover_task.AUTOMATION, enabled=False, trigger=trigger, actions=[DoNothing()])
+    with get_client(sync_client=True) as client:
+        made = client.create_automation(off)
+        assert not recover(missed).taken_up
+        client.delete_automation(made)
+    assert recover(missed).taken_up
 
 
 def test_an_experiment_that_crashes_again_and_again_is_left_alone(
@@ -310,6 +343,16 @@ def test_a_busy_gpu_is_drained_its_run_goes_on_elsewhere_and_undrain_gives_it_ba
     assert queues("p00-gpu61", "p05-gpu61") == {"p00-gpu61": True, "p05-gpu61": False}, "a person's pause stays"
     assert not drained(workspace)
     assert not undrain(of(workspace, UndrainConfig, gpu=61)).was_drained
+
+
+def test_a_run_of_another_server_on_a_drained_gpu_is_left_to_that_one(
+    workspace: Workspace, on_gpu: Callable[..., int], deployments: dict[str, UUID]
+) -> None:
+    del deployments
+    process = psutil.Process(on_gpu(uuid4(), 60))
+    done = drain(of(workspace, DrainConfig, gpu=60, end_run=True, end_grace_s=60))
+    assert done.ended == []
+    assert process.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture
