@@ -125,12 +125,9 @@ def plan_sha256(plan: CyclePlan) -> str:
 
 def plan_markdown(plan: CyclePlan, assessed: Sequence[Assessed], why: Sequence[str]) -> str:
     """The plan for a person who is to decide on it."""
-    total = sum(one.cost.hours or 0.0 for one in assessed)
-    unknown = sum(one.cost.hours is None for one in assessed)
     lines = [
-        f"# {plan.cycle_id}: may these {len(assessed)} experiments run?",
-        f"Dataset {plan.dataset}, prepared as {plan.prepared_key}. Expected training time: {total:.2g} h in all"
-        + (f", and of {unknown} it is not known." if unknown else "."),
+        f"**{plan.cycle_id}: may these {len(assessed)} experiments run?**",  # no heading: the form shows a few lines
+        f"Dataset {plan.dataset}, prepared as {plan.prepared_key}. Expected training time: {_time_of(assessed)}.",
         "**Why you are asked**",
         "\n".join(f"- {one}" for one in why),
         "\n".join(
@@ -145,6 +142,14 @@ def plan_markdown(plan: CyclePlan, assessed: Sequence[Assessed], why: Sequence[s
         lines.append("What breaks a rule is not run, whatever is answered: change the rules file if the rule is wrong.")
     lines.append("To refuse some, name them under drop; to refuse all, leave approve off.")
     return "\n\n".join(lines)
+
+
+def _time_of(assessed: Sequence[Assessed]) -> str:
+    known = [one.cost.hours for one in assessed if one.cost.hours is not None]
+    unknown = len(assessed) - len(known)
+    if not known:
+        return "not known"
+    return f"{sum(known):.2g} h in all" + (f", without {unknown} of which it is not known" if unknown else "")
 
 
 def _row(one: Assessed) -> str:
